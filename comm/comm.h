@@ -1,0 +1,57 @@
+/* Communication between ranks. Implementations: self (one rank, nothing launched) and MPI.
+ *
+ * "Collective": every rank of the communicator must make the call, in the same order. Buffers are host memory.
+ * All calls are made from the main thread. A failed call returns STATUS_FAILURE with the library's message. */
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+typedef struct Comm Comm;
+typedef struct CommRequest CommRequest;
+
+/* Starts communication: MPI where a launcher (mpirun, srun --mpi=pmix) started this process, else one rank.
+ * Refuses SLURM_NTASKS > 1 with an MPI size of 1, naming --mpi=pmix. Collective. */
+Status comm_create(Comm **comm);
+
+/* Ends communication; accepts NULL. Collective. */
+void comm_destroy(Comm *comm);
+
+/* Ends the whole job at once with this exit status, after a failure that other ranks cannot know of.
+ * Does not return where ranks run under MPI. Not collective. */
+void comm_abort(Comm *comm, int exit_status);
+
+int comm_rank(const Comm *comm);
+int comm_size(const Comm *comm);
+int comm_local_rank(const Comm *comm); /* among the ranks of this node */
+int comm_local_size(const Comm *comm);
+const char *comm_description(const Comm *comm); /* "MPI (Open MPI 4.1.4)" or "single process" */
+
+/* bytes from rank `root` to all. Collective. */
+Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root);
+
+/* Element-wise sum (or minimum, maximum) over ranks, in place. Collective. */
+typedef enum CommReduction { COMM_SUM, COMM_MIN, COMM_MAX } CommReduction;
+Status comm_allreduce_i64(Comm *comm, int64_t *data, int64_t count, CommReduction reduction);
+Status comm_allreduce_f64(Comm *comm, double *data, int64_t count, CommReduction reduction);
+
+/* Starts an int64 sum over ranks, in place; data must stay until comm_wait, which frees the request.
+ * Requests are started and waited for in the same order on every rank. Collective. */
+Status comm_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommRequest **request);
+Status comm_wait(Comm *comm, CommRequest **request);
+
+/* Concatenates every rank's bytes in rank order at rank 0; `all` (NULL elsewhere) must hold the sum of the
+ * counts. Collective. */
+Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes);
+
+Status comm_barrier(Comm *comm);
+
+/* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower gets
+ * the message "rank R: ..." of the lowest failing rank. Collective. */
+Status comm_agree(Comm *comm, Status mine);
+
+#endif

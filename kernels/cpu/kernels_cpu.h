@@ -46,7 +46,7 @@ Status cpu_reverse(const ReverseArguments *arguments);
 const char *cpu_library_description(void);
 
 /* The two backends, registered in kernels/backend.c. (backend_cpu.c) */
-extern const Backend backend_cpu;
-extern const Backend backend_cpu_reference;
+const Backend *backend_cpu(void);
+const Backend *backend_cpu_reference(void);
 
 #endif

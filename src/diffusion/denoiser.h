@@ -1,0 +1,24 @@
+/* The seam between networks and samplers: anything that predicts the noise in x_t. */
+#ifndef DIFFUSION_DENOISER_H
+#define DIFFUSION_DENOISER_H
+
+#include <stdint.h>
+
+#include "kernels/backend.h"
+
+typedef struct Denoiser Denoiser;
+
+struct Denoiser {
+    const Backend *backend; /* whose memory the arguments of eps_hat are in */
+    int workers; /* eps_hat may be called at once by this many threads, each with its own worker index */
+    int64_t batch, height, width;
+
+    /* eps_hat = E[eps | x_t]; x_t and eps_hat (batch, height, width), t (batch) as floats, all in the
+     * backend's memory, none overlapping. The result for a sample depends on that sample and its t alone, not
+     * on its slot or its neighbours. Not collective. */
+    Status (*eps_hat)(Denoiser *self, int worker, const float *x_t, const float *t, float *eps_hat);
+
+    void *context; /* the implementation's own */
+};
+
+#endif

@@ -1,0 +1,30 @@
+#include "kernels/backend.h"
+
+#include <string.h>
+
+#include "kernels/cpu/kernels_cpu.h"
+
+/* Every backend of this build; each has a function backend_<name>. */
+#define BACKENDS(ENTRY) ENTRY(cpu) ENTRY(cpu_reference)
+
+const Backend *backend_find(const char *name) {
+#define ENTRY(backend)                                                                                       \
+    if (strcmp(name, #backend) == 0)                                                                         \
+        return backend_##backend();
+    BACKENDS(ENTRY)
+#undef ENTRY
+    return NULL;
+}
+
+const char *backend_names(void) {
+#define ENTRY(backend) " " #backend
+    return &BACKENDS(ENTRY)[1]; /* without the first space */
+#undef ENTRY
+}
+
+const OpKernel *backend_kernel(const Backend *backend, OpKind kind) {
+    for (const OpKernel *const *kernel = backend->kernels; *kernel; kernel++)
+        if ((*kernel)->kind == kind)
+            return *kernel;
+    return NULL;
+}

@@ -1,0 +1,39 @@
+/* The directory of one run, outputs/RUN, with its lock. Not collective: rank 0 only, which broadcasts the
+ * name. */
+#ifndef IO_RUN_DIRECTORY_H
+#define IO_RUN_DIRECTORY_H
+
+#include <stdbool.h>
+
+#include "core/status.h"
+
+enum { RUN_PATH_BYTES = 1024, RUN_NAME_BYTES = 256, RUN_OUTPUTS_BYTES = 768 };
+
+#define RUN_LOCK_WAIT_SECONDS 10.0
+
+typedef struct RunDirectory {
+    char path[RUN_PATH_BYTES]; /* outputs/RUN */
+    char name[RUN_NAME_BYTES];
+    char outputs[RUN_OUTPUTS_BYTES];
+    int lock; /* descriptor that holds outputs/RUN/.lock while this process lives; -1 if none */
+} RunDirectory;
+
+/* Chooses a run's name: `given` (letters, digits and ._+=,- ; checked), or COMMAND-YYYYmmdd-HHMMSS[-JOB] in
+ * local time with JOB from SLURM_JOB_ID. If `outputs` already has a COMMAND-*-JOB, that one (the latest of
+ * them), so that a requeued job resumes its own. Touches no file. */
+Status run_directory_name(const char *outputs, const char *command, const char *given,
+                          char name[RUN_NAME_BYTES]);
+
+/* Creates outputs/RUN with checkpoints/ and figures/, takes its lock, and makes it the latest run
+ * (LATEST_RUN.txt and the link `current`). A lock that is held is waited for `wait_seconds`
+ * (RUN_LOCK_WAIT_SECONDS), then refused naming its holder. Errors: STATUS_BAD_INPUT if outputs is not
+ * writable or the run is in use. */
+Status run_directory_open(const char *outputs, const char *name, double wait_seconds, RunDirectory *out);
+
+/* True if the run has products already: anything besides its lock and empty folders. For --resume never. */
+bool run_directory_is_used(const RunDirectory *run);
+
+/* Gives the lock back. Zero-initialised or closed already: nothing happens. */
+void run_directory_close(RunDirectory *run);
+
+#endif

@@ -1,7 +1,8 @@
 /* Communication between ranks. Implementations: self (one rank, nothing launched) and MPI.
  *
- * "Collective": every rank of the communicator must make the call, in the same order. Buffers are host memory.
- * All calls are made from the main thread. A failed call returns STATUS_FAILURE with the library's message. */
+ * "Collective": every rank of the communicator must make the call, in the same order. Buffers are host
+ * memory. All calls are made from the main thread. A failed call returns STATUS_FAILURE with the library's
+ * message. */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -50,8 +51,8 @@ Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t
 
 Status comm_barrier(Comm *comm);
 
-/* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower gets
- * the message "rank R: ..." of the lowest failing rank. Collective. */
+/* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower
+ * gets the message "rank R: ..." of the lowest failing rank. Collective. */
 Status comm_agree(Comm *comm, Status mine);
 
 #endif

@@ -1,0 +1,163 @@
+#include "model/autodiff.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct Autodiff {
+    Graph *graph;
+    bool *needed;  /* (forward values) depends on a parameter */
+    int *gradient; /* (forward values) value that holds the gradient so far, or GRAPH_NONE */
+    int64_t next_offset;
+} Autodiff;
+
+static int new_gradient(Autodiff *a, int value) {
+    Graph *g = a->graph;
+    char name[GRAPH_NAME_LENGTH];
+    snprintf(name, sizeof name, "d_%.90s", g->values[value].name);
+    return graph_value(g, VALUE_ACTIVATION, g->values[value].shape, GRAPH_NONE, name);
+}
+
+/* The value for a parameter's gradient; the parameter takes the next place in the flat order. */
+static int parameter_gradient(Autodiff *a, int value) {
+    Graph *g = a->graph;
+    int index = g->values[value].parameter;
+    char name[GRAPH_NAME_LENGTH];
+    snprintf(name, sizeof name, "d_%.90s", g->parameters[index].name);
+    g->parameters[index].offset = a->next_offset;
+    a->next_offset += g->parameters[index].count;
+    return graph_value(g, VALUE_PARAMETER_GRADIENT, g->values[value].shape, index, name);
+}
+
+/* Adds a contribution to the gradient of a forward value. */
+static void contribute(Autodiff *a, const char *name, int value, int contribution) {
+    int so_far = a->gradient[value];
+    if (so_far == GRAPH_NONE) {
+        a->gradient[value] = contribution;
+        return;
+    }
+    int sum = new_gradient(a, value);
+    graph_append(a->graph, OP_ADD, (OpAttributes){0}, name, (int[]){so_far, contribution}, (int[]){sum});
+    a->gradient[value] = sum;
+}
+
+/* y = f(x, weight, bias) of a linear layer or convolution: parameters first, so that their reduction can
+ * start. */
+static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKind parameters) {
+    int x = node_input(node, "x"), weight = node_input(node, "weight"), bias = node_input(node, "bias");
+    int d_weight = parameter_gradient(a, weight), d_bias = parameter_gradient(a, bias);
+    graph_append(a->graph, parameters, node->op.attributes, node->name, (int[]){x, dy},
+                 (int[]){d_weight, d_bias});
+    if (a->needed[x]) {
+        int dx = new_gradient(a, x);
+        graph_append(a->graph, data, node->op.attributes, node->name, (int[]){dy, weight}, (int[]){dx});
+        contribute(a, node->name, x, dx);
+    }
+}
+
+static void group_norm_rule(Autodiff *a, const Node *node, int dy) {
+    int x = node_input(node, "x"), shift = node_input(node, "shift");
+    int gamma = node_input(node, "gamma"), beta = node_input(node, "beta");
+    int addend = a->gradient[x]; /* the other path's contribution is added in the same pass */
+    int d_gamma = parameter_gradient(a, gamma), d_beta = parameter_gradient(a, beta);
+    int dx = new_gradient(a, x);
+    int d_shift = shift == GRAPH_NONE ? GRAPH_NONE : new_gradient(a, shift);
+    graph_append(
+        a->graph, OP_GROUP_NORM_BACKWARD, node->op.attributes, node->name,
+        (int[]){x, shift, gamma, beta, node_output(node, "mean"), node_output(node, "rstd"), dy, addend},
+        (int[]){dx, d_gamma, d_beta, d_shift});
+    a->gradient[x] = dx;
+    if (shift != GRAPH_NONE)
+        contribute(a, node->name, shift, d_shift);
+}
+
+static void slice_rule(Autodiff *a, const Node *node, int dy, const char *operand, int64_t offset) {
+    int value = node_input(node, operand);
+    if (!a->needed[value])
+        return;
+    int part = new_gradient(a, value);
+    graph_append(a->graph, OP_SLICE, (OpAttributes){.offset = offset}, node->name, (int[]){dy},
+                 (int[]){part});
+    contribute(a, node->name, value, part);
+}
+
+static Status apply_rule(Autodiff *a, const Node *node) {
+    int out = node->outputs[0], dy = a->gradient[out];
+    if (!a->needed[out])
+        return STATUS_OK;
+    if (dy == GRAPH_NONE)
+        return status_error(STATUS_FAILURE, "autodiff: %s (%s) does not contribute to the output", node->name,
+                            op_name(node->op.kind));
+    switch (node->op.kind) {
+    case OP_LINEAR:
+        layer_rule(a, node, dy, OP_LINEAR_BACKWARD_DATA, OP_LINEAR_BACKWARD_PARAMETERS);
+        return STATUS_OK;
+    case OP_CONV2D:
+        layer_rule(a, node, dy, OP_CONV2D_BACKWARD_DATA, OP_CONV2D_BACKWARD_PARAMETERS);
+        return STATUS_OK;
+    case OP_CONV_TRANSPOSE2D:
+        layer_rule(a, node, dy, OP_CONV_TRANSPOSE2D_BACKWARD_DATA, OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS);
+        return STATUS_OK;
+    case OP_GROUP_NORM:
+        group_norm_rule(a, node, dy);
+        return STATUS_OK;
+    case OP_SILU: {
+        int x = node_input(node, "x"), dx = new_gradient(a, x);
+        graph_append(a->graph, OP_SILU_BACKWARD, node->op.attributes, node->name, (int[]){x, dy},
+                     (int[]){dx});
+        contribute(a, node->name, x, dx);
+        return STATUS_OK;
+    }
+    case OP_ADD: /* both operands receive dy itself */
+        for (int i = 0; i < 2; i++)
+            if (a->needed[node->inputs[i]])
+                contribute(a, node->name, node->inputs[i], dy);
+        return STATUS_OK;
+    case OP_CONCAT:
+        slice_rule(a, node, dy, "a", 0);
+        slice_rule(a, node, dy, "b", node->op.inputs[0].d[3]);
+        return STATUS_OK;
+    default:
+        return status_error(STATUS_FAILURE, "autodiff: op %s of %s has no gradient rule",
+                            op_name(node->op.kind), node->name);
+    }
+}
+
+/* A value depends on a parameter if any operand of its node does. */
+static void mark_needed(Autodiff *a) {
+    const Graph *g = a->graph;
+    for (int v = 0; v < g->value_count; v++)
+        a->needed[v] = g->values[v].kind == VALUE_PARAMETER;
+    for (int n = 0; n < g->forward_nodes; n++) {
+        bool needed = false;
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            needed = needed || (g->nodes[n].inputs[i] != GRAPH_NONE && a->needed[g->nodes[n].inputs[i]]);
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+            if (g->nodes[n].outputs[i] != GRAPH_NONE)
+                a->needed[g->nodes[n].outputs[i]] = needed;
+    }
+}
+
+Status autodiff_append(Graph *graph) {
+    Status status = STATUS_OK;
+    Autodiff a = {.graph = graph};
+    TRY(ALLOCATE(&a.needed, graph->value_count));
+    TRY(ALLOCATE(&a.gradient, graph->value_count));
+    for (int v = 0; v < graph->value_count; v++)
+        a.gradient[v] = GRAPH_NONE;
+    mark_needed(&a);
+    graph->output_gradient =
+        graph_value(graph, VALUE_INPUT, graph->values[graph->output].shape, GRAPH_NONE, "d_eps_hat");
+    a.gradient[graph->output] = graph->output_gradient;
+    for (int n = graph->forward_nodes - 1; n >= 0; n--) {
+        Node node = graph->nodes[n]; /* a copy: appending may move the array */
+        TRY(apply_rule(&a, &node));
+        TRY(graph_check(graph));
+    }
+    if (a.next_offset != graph->parameter_elements)
+        FAIL(STATUS_FAILURE, "autodiff: gradients of %lld of %lld parameter elements",
+             (long long)a.next_offset, (long long)graph->parameter_elements);
+done:
+    free(a.needed);
+    free(a.gradient);
+    return status;
+}

@@ -1,0 +1,266 @@
+#include "model/graph.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+Status graph_create(Graph **graph) {
+    Status status = ALLOCATE(graph, 1);
+    if (status == STATUS_OK)
+        (*graph)->input = (*graph)->timesteps = (*graph)->output = (*graph)->output_gradient = GRAPH_NONE;
+    return status;
+}
+
+void graph_destroy(Graph *graph) {
+    if (!graph)
+        return;
+    free(graph->values);
+    free(graph->nodes);
+    free(graph->parameters);
+    free(graph);
+}
+
+Status graph_check(const Graph *graph) {
+    return graph->status == STATUS_OK ? STATUS_OK : status_error(graph->status, "%s", graph->message);
+}
+
+__attribute__((format(printf, 3, 4))) static int graph_fail(Graph *graph, Status code, const char *format,
+                                                            ...) {
+    va_list arguments;
+    if (graph->status == STATUS_OK) {
+        va_start(arguments, format);
+        vsnprintf(graph->message, sizeof graph->message, format, arguments);
+        va_end(arguments);
+        graph->status = code;
+    }
+    return GRAPH_NONE;
+}
+
+/* Makes room for one more element of an array of the graph; returns it zeroed, or NULL with the graph's error
+ * set. */
+static void *grow(Graph *graph, void **array, int *count, int *capacity, size_t element_bytes) {
+    if (graph->status != STATUS_OK)
+        return NULL;
+    if (*count == *capacity) {
+        int larger = *capacity ? 2 * *capacity : 64;
+        void *moved = realloc(*array, (size_t)larger * element_bytes);
+        if (!moved) {
+            graph_fail(graph, STATUS_FAILURE, "out of memory while building the network's graph");
+            return NULL;
+        }
+        *array = moved;
+        *capacity = larger;
+    }
+    void *element = (char *)*array + (size_t)*count * element_bytes;
+    memset(element, 0, element_bytes);
+    (*count)++;
+    return element;
+}
+
+int graph_value(Graph *graph, ValueKind kind, Shape shape, int parameter, const char *name) {
+    Value *value =
+        grow(graph, (void **)&graph->values, &graph->value_count, &graph->value_capacity, sizeof *value);
+    if (!value)
+        return GRAPH_NONE;
+    value->kind = kind;
+    value->shape = shape;
+    value->parameter = parameter;
+    snprintf(value->name, sizeof value->name, "%s", name);
+    return graph->value_count - 1;
+}
+
+void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char *name, const int *inputs,
+                  const int *outputs) {
+    Node *node = grow(graph, (void **)&graph->nodes, &graph->node_count, &graph->node_capacity, sizeof *node);
+    if (!node)
+        return;
+    node->op.kind = kind;
+    node->op.attributes = attributes;
+    snprintf(node->name, sizeof node->name, "%s", name);
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        node->inputs[i] = i < op_input_count(kind) ? inputs[i] : GRAPH_NONE;
+        if (node->inputs[i] != GRAPH_NONE)
+            node->op.inputs[i] = graph->values[node->inputs[i]].shape;
+    }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+        node->outputs[i] = i < op_output_count(kind) ? outputs[i] : GRAPH_NONE;
+        if (node->outputs[i] != GRAPH_NONE)
+            node->op.outputs[i] = graph->values[node->outputs[i]].shape;
+    }
+}
+
+int node_input(const Node *node, const char *operand) {
+    int index = op_input(node->op.kind, operand);
+    return index < 0 ? GRAPH_NONE : node->inputs[index];
+}
+
+int node_output(const Node *node, const char *operand) {
+    int index = op_output(node->op.kind, operand);
+    return index < 0 ? GRAPH_NONE : node->outputs[index];
+}
+
+int graph_find_parameter(const Graph *graph, const char *name) {
+    for (int i = 0; i < graph->parameter_count; i++)
+        if (strcmp(graph->parameters[i].name, name) == 0)
+            return i;
+    return GRAPH_NONE;
+}
+
+int graph_input(Graph *graph, const char *name, Shape shape) {
+    return graph_value(graph, VALUE_INPUT, shape, GRAPH_NONE, name);
+}
+
+typedef struct ParameterRule {
+    bool decay;
+    float initial_bound, initial_value;
+} ParameterRule;
+
+/* Adds parameter LAYER.suffix with the given dimensions; returns its value. */
+static int add_parameter(Graph *graph, const char *layer, const char *suffix, int rank, const int64_t *dims,
+                         ParameterRule rule) {
+    Parameter *parameter = grow(graph, (void **)&graph->parameters, &graph->parameter_count,
+                                &graph->parameter_capacity, sizeof *parameter);
+    if (!parameter)
+        return GRAPH_NONE;
+    Shape shape = {{1, 1, 1, 1}};
+    snprintf(parameter->name, sizeof parameter->name, "%s.%s", layer, suffix);
+    parameter->rank = rank;
+    parameter->count = 1;
+    for (int i = 0; i < rank; i++) {
+        parameter->dims[i] = shape.d[i] = dims[i];
+        parameter->count *= dims[i];
+    }
+    parameter->decay = rule.decay;
+    parameter->initial_bound = rule.initial_bound;
+    parameter->initial_value = rule.initial_value;
+    parameter->offset = graph->parameter_elements;
+    graph->parameter_elements += parameter->count;
+    int index = graph->parameter_count - 1;
+    int value = graph_value(graph, VALUE_PARAMETER, shape, index, parameter->name);
+    graph->parameters[index].value = value;
+    return value;
+}
+
+/* Weight and bias of a linear or convolution layer, both uniform within 1/sqrt(fan_in) (PyTorch's default:
+ * Kaiming uniform with a = sqrt(5)). */
+static void add_layer_parameters(Graph *graph, const char *layer, int rank, const int64_t *dims,
+                                 int64_t out_channels, int64_t fan_in, int *weight, int *bias) {
+    ParameterRule rule = {true, (float)(1.0 / sqrt((double)fan_in)), 0};
+    *weight = add_parameter(graph, layer, "weight", rank, dims, rule);
+    rule.decay = false;
+    *bias = add_parameter(graph, layer, "bias", 1, &out_channels, rule);
+}
+
+int graph_time_embedding(Graph *graph, const char *name, int t, int64_t channels) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    if (channels % 2)
+        return graph_fail(graph, STATUS_BAD_INPUT, "%s: expected an even number of channels, found %lld",
+                          name, (long long)channels);
+    Shape shape = {{graph->values[t].shape.d[0], 1, 1, channels}};
+    int e = graph_value(graph, VALUE_ACTIVATION, shape, GRAPH_NONE, name);
+    graph_append(graph, OP_TIME_EMBEDDING, (OpAttributes){0}, name, (int[]){t}, (int[]){e});
+    return e;
+}
+
+int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape in = graph->values[x].shape, out = {{in.d[0], 1, 1, out_channels}};
+    int weight, bias;
+    add_layer_parameters(graph, name, 2, (int64_t[]){out_channels, in.d[3]}, out_channels, in.d[3], &weight,
+                         &bias);
+    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    graph_append(graph, OP_LINEAR, (OpAttributes){0}, name, (int[]){x, weight, bias}, (int[]){y});
+    return y;
+}
+
+int graph_silu(Graph *graph, const char *name, int x) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->values[x].shape, GRAPH_NONE, name);
+    graph_append(graph, OP_SILU, (OpAttributes){0}, name, (int[]){x}, (int[]){y});
+    return y;
+}
+
+int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel, int stride,
+                 int pad) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape in = graph->values[x].shape;
+    OpAttributes attributes = {.kernel = kernel, .stride = stride, .pad = pad};
+    int64_t h = in.d[1] + 2 * pad - kernel, w = in.d[2] + 2 * pad - kernel;
+    if (h < 0 || w < 0 || h % stride || w % stride)
+        return graph_fail(
+            graph, STATUS_BAD_INPUT,
+            "%s: a %dx%d convolution of stride %d and padding %d does not tile a %lldx%lld image", name,
+            kernel, kernel, stride, pad, (long long)in.d[1], (long long)in.d[2]);
+    Shape out = {{in.d[0], h / stride + 1, w / stride + 1, out_channels}};
+    int weight, bias;
+    add_layer_parameters(graph, name, 4, (int64_t[]){out_channels, in.d[3], kernel, kernel}, out_channels,
+                         in.d[3] * kernel * kernel, &weight, &bias);
+    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    graph_append(graph, OP_CONV2D, attributes, name, (int[]){x, weight, bias}, (int[]){y});
+    return y;
+}
+
+int graph_conv_transpose2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel,
+                           int stride, int pad) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape in = graph->values[x].shape;
+    OpAttributes attributes = {.kernel = kernel, .stride = stride, .pad = pad};
+    Shape out = {{in.d[0], (in.d[1] - 1) * stride + kernel - 2 * pad,
+                  (in.d[2] - 1) * stride + kernel - 2 * pad, out_channels}};
+    int weight, bias;
+    /* PyTorch takes the fan-in of a transposed convolution from its second dimension, the output channels. */
+    add_layer_parameters(graph, name, 4, (int64_t[]){in.d[3], out_channels, kernel, kernel}, out_channels,
+                         out_channels * kernel * kernel, &weight, &bias);
+    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    graph_append(graph, OP_CONV_TRANSPOSE2D, attributes, name, (int[]){x, weight, bias}, (int[]){y});
+    return y;
+}
+
+int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int groups) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape shape = graph->values[x].shape, statistics = {{shape.d[0], 1, 1, groups}};
+    OpAttributes attributes = {.groups = groups, .silu = true, .epsilon = 1e-5f};
+    if (groups < 1 || shape.d[3] % groups)
+        return graph_fail(graph, STATUS_BAD_INPUT,
+                          "%s: %lld channels cannot be divided into %d groups (model.groups)", name,
+                          (long long)shape.d[3], groups);
+    int gamma = add_parameter(graph, name, "weight", 1, &shape.d[3], (ParameterRule){false, 0, 1});
+    int beta = add_parameter(graph, name, "bias", 1, &shape.d[3], (ParameterRule){false, 0, 0});
+    int y = graph_value(graph, VALUE_ACTIVATION, shape, GRAPH_NONE, name);
+    int mean = graph_value(graph, VALUE_ACTIVATION, statistics, GRAPH_NONE, name);
+    int rstd = graph_value(graph, VALUE_ACTIVATION, statistics, GRAPH_NONE, name);
+    graph_append(graph, OP_GROUP_NORM, attributes, name, (int[]){x, shift, gamma, beta},
+                 (int[]){y, mean, rstd});
+    return y;
+}
+
+int graph_add(Graph *graph, const char *name, int a, int b) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    if (!shape_equal(graph->values[a].shape, graph->values[b].shape))
+        return graph_fail(graph, STATUS_FAILURE, "%s: the operands of an addition differ in shape", name);
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->values[a].shape, GRAPH_NONE, name);
+    graph_append(graph, OP_ADD, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
+    return y;
+}
+
+int graph_concat(Graph *graph, const char *name, int a, int b) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape left = graph->values[a].shape, right = graph->values[b].shape;
+    if (left.d[0] != right.d[0] || left.d[1] != right.d[1] || left.d[2] != right.d[2])
+        return graph_fail(graph, STATUS_FAILURE, "%s: the operands of a concatenation differ in N, H or W",
+                          name);
+    left.d[3] += right.d[3];
+    int y = graph_value(graph, VALUE_ACTIVATION, left, GRAPH_NONE, name);
+    graph_append(graph, OP_CONCAT, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
+    return y;
+}

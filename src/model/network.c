@@ -1,0 +1,217 @@
+#include "model/network.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/team.h"
+#include "model/autodiff.h"
+
+typedef struct NetworkWorker {
+    void *arena, *scratch;
+    double *seconds; /* (plan.node_count) */
+    int64_t *runs;
+} NetworkWorker;
+
+static Status prepare_ops(Network *network) {
+    Status status = STATUS_OK;
+    TRY(ALLOCATE(&network->ops, network->plan.node_count));
+    for (int n = 0; n < network->plan.node_count; n++) {
+        const Node *node = &network->graph->nodes[n];
+        PreparedOp *op = &network->ops[n];
+        const OpKernel *kernel = backend_kernel(network->backend, node->op.kind);
+        if (!kernel)
+            FAIL(STATUS_FAILURE, "backend %s has no kernel for %s, which %s needs", network->backend->name,
+                 op_name(node->op.kind), node->name);
+        op->description = node->op;
+        op->kernel = kernel;
+        status = kernel->prepare(op);
+        if (status != STATUS_OK) {
+            status_context(status, "preparing %s (%s)", node->name, kernel->name);
+            goto done;
+        }
+        network->packed_bytes += (int64_t)op->packed_bytes;
+        if ((int64_t)op->scratch_bytes > network->scratch_bytes)
+            network->scratch_bytes = (int64_t)op->scratch_bytes;
+    }
+done:
+    return status;
+}
+
+static Status create_workers(Network *network) {
+    Status status = STATUS_OK;
+    TRY(ALLOCATE(&network->worker, network->workers));
+    for (int w = 0; w < network->workers; w++) {
+        NetworkWorker *worker = &network->worker[w];
+        TRY(network->backend->allocate(&worker->arena, (size_t)network->plan.arena_bytes));
+        TRY(network->backend->allocate(&worker->scratch, (size_t)network->scratch_bytes + 64));
+        TRY(ALLOCATE(&worker->seconds, network->plan.node_count));
+        TRY(ALLOCATE(&worker->runs, network->plan.node_count));
+    }
+done:
+    return status;
+}
+
+Status network_create(Network **result, const NetworkOptions *options) {
+    Status status = STATUS_OK;
+    Network *network = NULL;
+    TRY(ALLOCATE(&network, 1));
+    network->backend = options->backend;
+    network->workers = options->workers;
+    TRY(graph_create(&network->graph));
+    TRY(unet_build(network->graph, &options->unet));
+    TRY(autodiff_append(network->graph)); /* for inference too: it fixes the parameters' order */
+    TRY(plan_create(&network->plan, network->graph,
+                    options->training ? network->graph->node_count : network->graph->forward_nodes));
+    TRY(plan_check(&network->plan));
+    TRY(prepare_ops(network));
+    TRY(create_workers(network));
+done:
+    if (status != STATUS_OK) {
+        network_destroy(network);
+        network = NULL;
+    }
+    *result = network;
+    return status;
+}
+
+void network_destroy(Network *network) {
+    if (!network)
+        return;
+    for (int w = 0; network->worker && w < network->workers; w++) {
+        network->backend->release(network->worker[w].arena);
+        network->backend->release(network->worker[w].scratch);
+        free(network->worker[w].seconds);
+        free(network->worker[w].runs);
+    }
+    for (int n = 0; network->ops && n < network->plan.node_count; n++)
+        if (network->ops[n].kernel)
+            network->ops[n].kernel->release(&network->ops[n]);
+    free(network->worker);
+    free(network->ops);
+    plan_release(&network->plan);
+    graph_destroy(network->graph);
+    free(network);
+}
+
+void network_initialise(const Graph *graph, uint64_t seed, float *parameters) {
+    for (int p = 0; p < graph->parameter_count; p++) {
+        const Parameter *parameter = &graph->parameters[p];
+        RngKey key = rng_key(seed, RNG_PARAMETERS, 0, (uint32_t)p);
+        for (int64_t i = 0; i < parameter->count; i++)
+            parameters[parameter->offset + i] =
+                parameter->initial_bound > 0
+                    ? parameter->initial_bound * (2 * rng_uniform_of(rng_integer(key, (uint32_t)i)) - 1)
+                    : parameter->initial_value;
+    }
+}
+
+/* The address of a node's operand for one worker: in the arena, or among the parameters. */
+static void *operand(const Network *network, int worker, int value) {
+    if (value == GRAPH_NONE)
+        return NULL;
+    const Value *v = &network->graph->values[value];
+    if (v->kind == VALUE_PARAMETER) /* read only: kernels receive it as an input */
+        return (void *)(uintptr_t)(network->parameters + network->graph->parameters[v->parameter].offset);
+    return (char *)network->worker[worker].arena + network->plan.offset[value];
+}
+
+static Status pack_task(void *context, int worker, int64_t n) {
+    Network *network = context;
+    PreparedOp *op = &network->ops[n];
+    const void *inputs[OP_MAX_INPUTS] = {0};
+    (void)worker;
+    if (!op->kernel->pack)
+        return STATUS_OK;
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        int value = network->graph->nodes[n].inputs[i];
+        if (value != GRAPH_NONE && network->graph->values[value].kind == VALUE_PARAMETER)
+            inputs[i] = operand(network, 0, value);
+    }
+    return op->kernel->pack(op, inputs);
+}
+
+Status network_load(Network *network, const float *parameters, int threads) {
+    network->parameters = parameters;
+    return team_run(threads, network->plan.node_count, pack_task, network);
+}
+
+float *network_input(const Network *network, int worker) {
+    return operand(network, worker, network->graph->input);
+}
+
+float *network_timesteps(const Network *network, int worker) {
+    return operand(network, worker, network->graph->timesteps);
+}
+
+float *network_output(const Network *network, int worker) {
+    return operand(network, worker, network->graph->output);
+}
+
+float *network_output_gradient(const Network *network, int worker) {
+    return operand(network, worker, network->graph->output_gradient);
+}
+
+static Status run_node(Network *network, int worker, int n) {
+    const Node *node = &network->graph->nodes[n];
+    const PreparedOp *op = &network->ops[n];
+    NetworkWorker *w = &network->worker[worker];
+    const void *inputs[OP_MAX_INPUTS];
+    void *outputs[OP_MAX_OUTPUTS];
+    for (int i = 0; i < OP_MAX_INPUTS; i++)
+        inputs[i] = operand(network, worker, node->inputs[i]);
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+        outputs[i] = operand(network, worker, node->outputs[i]);
+    double start = network->profile ? clock_seconds() : 0;
+    Status status = op->kernel->run(op, inputs, outputs, w->scratch);
+    if (network->profile) {
+        w->seconds[n] += clock_seconds() - start;
+        w->runs[n]++;
+    }
+    return status == STATUS_OK ? status : status_context(status, "%s (%s)", node->name, op->kernel->name);
+}
+
+Status network_forward(Network *network, int worker) {
+    Status status = STATUS_OK;
+    for (int n = 0; n < network->graph->forward_nodes; n++)
+        TRY(run_node(network, worker, n));
+done:
+    return status;
+}
+
+Status network_backward(Network *network, int worker, GradientSink sink, void *context) {
+    Status status = STATUS_OK;
+    const Graph *graph = network->graph;
+    for (int n = graph->forward_nodes; n < network->plan.node_count; n++) {
+        TRY(run_node(network, worker, n));
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+            int value = graph->nodes[n].outputs[i];
+            if (value != GRAPH_NONE && graph->values[value].kind == VALUE_PARAMETER_GRADIENT)
+                TRY(sink(context, graph->values[value].parameter, operand(network, worker, value)));
+        }
+    }
+done:
+    return status;
+}
+
+double network_node_seconds(const Network *network, int node, int64_t *runs) {
+    double seconds = 0;
+    *runs = 0;
+    for (int w = 0; w < network->workers; w++) {
+        seconds += network->worker[w].seconds[node];
+        *runs += network->worker[w].runs[node];
+    }
+    return seconds;
+}
+
+void network_reset_profile(Network *network) {
+    for (int w = 0; w < network->workers; w++)
+        for (int n = 0; n < network->plan.node_count; n++) {
+            network->worker[w].seconds[n] = 0;
+            network->worker[w].runs[n] = 0;
+        }
+}
+
+int64_t network_bytes(const Network *network) {
+    return network->workers * (network->plan.arena_bytes + network->scratch_bytes) + network->packed_bytes;
+}

@@ -1,0 +1,65 @@
+/* The executor: a U-Net prepared on a backend, with one arena per worker, run one shard at a time. */
+#ifndef MODEL_NETWORK_H
+#define MODEL_NETWORK_H
+
+#include "kernels/backend.h"
+#include "model/plan.h"
+#include "model/unet.h"
+
+typedef struct Network {
+    const Backend *backend;
+    Graph *graph;
+    Plan plan;
+    PreparedOp *ops; /* (plan.node_count) */
+    int workers;
+    const float *parameters; /* (graph->parameter_elements) backend memory, not owned; see network_load */
+    struct NetworkWorker *worker;
+    int64_t packed_bytes;  /* parameters in the kernels' own layouts, shared by the workers */
+    int64_t scratch_bytes; /* per worker */
+    bool profile;          /* set it to collect seconds per node */
+} Network;
+
+typedef struct NetworkOptions {
+    UnetOptions unet; /* unet.batch: samples per shard */
+    const Backend *backend;
+    int workers;   /* shards that may be run at the same time, each by one thread */
+    bool training; /* false: forward nodes only, and a far smaller arena */
+} NetworkOptions;
+
+/* Builds graph, gradients and plan, prepares every op. Owned by the caller; network_destroy accepts NULL.
+ * Not to be called inside a parallel region. */
+Status network_create(Network **network, const NetworkOptions *options);
+void network_destroy(Network *network);
+
+/* Initial parameters, PyTorch's default distributions, keyed by (seed, parameter name's place in the network,
+ * element): host memory (graph->parameter_elements). */
+void network_initialise(const Graph *graph, uint64_t seed, float *parameters);
+
+/* Takes new parameter values: (graph->parameter_elements) floats in backend memory, which must stay until the
+ * next call, re-laid for the kernels on `threads` threads. */
+Status network_load(Network *network, const float *parameters, int threads);
+
+/* Tensors of one worker, backend memory: (batch,H,W,1), (batch), (batch,H,W,1), (batch,H,W,1). */
+float *network_input(const Network *network, int worker);
+float *network_timesteps(const Network *network, int worker);
+float *network_output(const Network *network, int worker);
+float *network_output_gradient(const Network *network, int worker);
+
+/* network_input, network_timesteps -> network_output. */
+Status network_forward(Network *network, int worker);
+
+/* Receives a parameter's gradient of this shard as soon as it is computed; valid during the call. */
+typedef Status (*GradientSink)(void *context, int parameter, const float *gradient);
+
+/* After network_forward and the loss: network_output_gradient -> every parameter's gradient to the sink,
+ * once. */
+Status network_backward(Network *network, int worker, GradientSink sink, void *context);
+
+/* Seconds spent in a node since the last reset, summed over workers (profile only), and number of runs. */
+double network_node_seconds(const Network *network, int node, int64_t *runs);
+void network_reset_profile(Network *network);
+
+/* Bytes this network holds: arenas, scratch, packed parameters. */
+int64_t network_bytes(const Network *network);
+
+#endif

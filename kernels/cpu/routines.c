@@ -1,0 +1,199 @@
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/simd.h"
+
+enum { DOUBLE_LANES = 4 };
+
+typedef double DoubleLanes __attribute__((vector_size(32)));
+typedef int64_t IntegerLanes __attribute__((vector_size(32)));
+typedef float FloatLanes __attribute__((vector_size(16)));
+
+Status cpu_noise(const NoiseArguments *a) {
+    for (int64_t n = 0; n < a->samples; n++) {
+        float *x_t = a->x_t + n * a->pixels, *eps = a->eps + n * a->pixels;
+        if (!a->images[n]) {
+            memset(x_t, 0, (size_t)a->pixels * sizeof *x_t);
+            memset(eps, 0, (size_t)a->pixels * sizeof *eps);
+            a->t[n] = 0;
+            continue;
+        }
+        RngKey timestep = rng_key(a->seed, a->timestep_stream, a->rng_step, a->rng_samples[n]);
+        uint32_t t = rng_bounded(timestep, 0, (uint32_t)a->steps);
+        rng_fill_normal(rng_key(a->seed, a->noise_stream, a->rng_step, a->rng_samples[n]), eps, a->pixels);
+        const float signal = a->sqrt_alpha_bar[t], noise = a->sqrt_one_minus_alpha_bar[t];
+        const float white = 255.0f / 2;
+        for (int64_t i = 0; i < a->pixels; i++)
+            x_t[i] = signal * ((float)a->images[n][i] / white - 1) + noise * eps[i];
+        a->t[n] = (float)t;
+    }
+    return STATUS_OK;
+}
+
+Status cpu_loss(const LossArguments *a) {
+    const double slope = 2 / ((double)a->pixels * (double)a->batch);
+    double loss_sum = 0;
+    for (int64_t n = 0; n < a->samples; n++) {
+        const float *eps = a->eps + n * a->pixels, *eps_hat = a->eps_hat + n * a->pixels;
+        float *gradient = a->d_eps_hat ? a->d_eps_hat + n * a->pixels : NULL;
+        if (n >= a->real_samples) {
+            if (gradient)
+                memset(gradient, 0, (size_t)a->pixels * sizeof *gradient);
+            continue;
+        }
+        double squares = 0;
+        for (int64_t i = 0; i < a->pixels; i++) {
+            double difference = (double)eps_hat[i] - eps[i];
+            squares += difference * difference;
+            if (gradient)
+                gradient[i] = (float)(slope * difference);
+        }
+        loss_sum += squares / (double)a->pixels;
+    }
+    *a->loss_sum = loss_sum;
+    return STATUS_OK;
+}
+
+/* Adding 1.5 * 2^52 leaves a double of magnitude up to 2^51 rounded to nearest even in its lowest bits. */
+static const double round_shift = 6755399441055744.0;
+
+/* Values of magnitude up to 1 (2^50 steps). */
+static inline void accumulate_four(int64_t *sum, const float *value) {
+    const DoubleLanes shift = {round_shift, round_shift, round_shift, round_shift};
+    FloatLanes floats;
+    IntegerLanes totals;
+    memcpy(&floats, value, sizeof floats);
+    memcpy(&totals, sum, sizeof totals);
+    DoubleLanes shifted = __builtin_convertvector(floats, DoubleLanes) * FIXED_POINT_SCALE + shift;
+    totals += (IntegerLanes)shifted - (IntegerLanes)shift;
+    memcpy(sum, &totals, sizeof totals);
+}
+
+Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad) {
+    const float representable = 8191.5f; /* int64 holds 2^63 / 2^50 = 8192 */
+    const float largest = fminf(limit, representable), fast = fminf(limit, 1);
+    int64_t i = 0;
+    for (; i + SIMD_LANES <= count; i += SIMD_LANES) {
+        int in_range = 1;
+        for (int k = 0; k < SIMD_LANES; k++)
+            in_range &= fabsf(value[i + k]) <= fast; /* false for NaN */
+        if (in_range) {
+            accumulate_four(sum + i, value + i);
+            accumulate_four(sum + i + DOUBLE_LANES, value + i + DOUBLE_LANES);
+            continue;
+        }
+        for (int k = 0; k < SIMD_LANES; k++) {
+            if (fabsf(value[i + k]) <= largest)
+                sum[i + k] += llrint((double)value[i + k] * FIXED_POINT_SCALE);
+            else
+                *bad = true;
+        }
+    }
+    for (; i < count; i++) {
+        if (fabsf(value[i]) <= largest)
+            sum[i] += llrint((double)value[i] * FIXED_POINT_SCALE);
+        else
+            *bad = true;
+    }
+    return STATUS_OK;
+}
+
+Status cpu_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares) {
+    const double unit = 1 / FIXED_POINT_SCALE;
+    double lanes[DOUBLE_LANES] = {0};
+    int64_t i = 0;
+    for (; i + DOUBLE_LANES <= count; i += DOUBLE_LANES)
+        for (int k = 0; k < DOUBLE_LANES; k++) {
+            gradient[i + k] = (float)((double)sum[i + k] * unit);
+            lanes[k] += (double)gradient[i + k] * (double)gradient[i + k];
+        }
+    for (; i < count; i++) {
+        gradient[i] = (float)((double)sum[i] * unit);
+        lanes[0] += (double)gradient[i] * (double)gradient[i];
+    }
+    *squares = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    return STATUS_OK;
+}
+
+/* In this order, every operation rounded to float:
+ *   g' = scale g;  p' = p (1 - lr wd);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
+ *   p = p' - (lr / c1) m / (sqrt(v) / c2 + epsilon);  ema = ema + (1 - decay) (p - ema) */
+Status cpu_adamw(const AdamWArguments *a) {
+    const float *restrict gradient = a->gradient;
+    float *restrict parameter = a->parameter, *restrict m = a->m, *restrict v = a->v, *restrict ema = a->ema;
+    const float scale = a->gradient_scale, epsilon = a->epsilon, beta1 = a->beta1, beta2 = a->beta2;
+    const float keep = (float)(1 - (double)a->learning_rate * a->weight_decay);
+    const float rest1 = (float)(1 - (double)a->beta1), rest2 = (float)(1 - (double)a->beta2);
+    const float step_size = (float)((double)a->learning_rate / a->bias_correction1);
+    const float correction2 = a->bias_correction2_sqrt, follow = (float)(1 - (double)a->ema_decay);
+    for (int64_t i = 0; i < a->count; i++) {
+        float g = scale * gradient[i];
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * (g * g);
+        float p = keep * parameter[i] - step_size * (m[i] / (sqrtf(v[i]) / correction2 + epsilon));
+        parameter[i] = p;
+        ema[i] += follow * (p - ema[i]);
+    }
+    return STATUS_OK;
+}
+
+/* Noise is drawn this many pixels at a time, a multiple of the generator's block of 4. */
+enum { REVERSE_CHUNK = 256 };
+
+/* Standard normals for elements [first, first + count) of the key's sequence. */
+static void normals_from(RngKey key, int64_t first, float *out, int64_t count) {
+    float four[4];
+    for (int64_t i = 0; i < count; i += 4) {
+        rng_normals(key, (uint32_t)((first + i) / 4), four);
+        for (int64_t k = 0; k < 4 && i + k < count; k++)
+            out[i + k] = four[k];
+    }
+}
+
+static void reverse_unconditional(const ReverseStep *step, float *restrict x, const float *restrict eps_hat,
+                                  const float *restrict z, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        float x0 = step->from_x * x[i] + step->from_eps * eps_hat[i];
+        x[i] = step->mean_x0 * x0 + step->mean_x * x[i] + step->sigma * z[i];
+    }
+}
+
+static void reverse_conditional(const ReverseStep *step, float *restrict x, const float *restrict eps_hat,
+                                const float *restrict z, const float *restrict xi, const float *restrict mask,
+                                const float *restrict y, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        float x0_hat = step->from_x * x[i] + step->from_eps * eps_hat[i];
+        float residual = mask[i] != 0 ? y[i] - x0_hat : 0;
+        float x0 = step->projection && mask[i] != 0 ? y[i] : x0_hat;
+        float next = step->mean_x0 * x0 + step->mean_x * x[i] + step->gain * residual + step->sigma * z[i];
+        if (step->replacement && mask[i] != 0)
+            next = step->replace_y * y[i] + step->replace_noise * xi[i];
+        x[i] = next;
+    }
+}
+
+Status cpu_reverse(const ReverseArguments *a) {
+    const ReverseStep *step = a->step;
+    float z[REVERSE_CHUNK] = {0}, xi[REVERSE_CHUNK] = {0};
+    for (int64_t n = 0; n < a->samples; n++) {
+        RngKey noise = rng_key(a->seeds[n], RNG_SAMPLE_NOISE, a->rng_step, a->rng_samples[n]);
+        RngKey replacement = rng_key(a->seeds[n], RNG_REPLACEMENT_NOISE, a->rng_step, a->rng_samples[n]);
+        const float *mask = a->mask ? a->mask[n] : NULL;
+        for (int64_t first = 0; first < a->pixels; first += REVERSE_CHUNK) {
+            int64_t count = a->pixels - first < REVERSE_CHUNK ? a->pixels - first : REVERSE_CHUNK;
+            int64_t at = n * a->pixels + first;
+            if (step->sigma != 0)
+                normals_from(noise, first, z, count);
+            if (!mask) {
+                reverse_unconditional(step, a->x + at, a->eps_hat + at, z, count);
+                continue;
+            }
+            if (step->replacement && step->replace_noise != 0)
+                normals_from(replacement, first, xi, count);
+            reverse_conditional(step, a->x + at, a->eps_hat + at, z, xi, mask + first, a->observed[n] + first,
+                                count);
+        }
+    }
+    return STATUS_OK;
+}

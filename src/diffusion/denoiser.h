@@ -10,7 +10,7 @@ typedef struct Denoiser Denoiser;
 
 struct Denoiser {
     const Backend *backend; /* whose memory the arguments of eps_hat are in */
-    int workers; /* eps_hat may be called at once by this many threads, each with its own worker index */
+    int workers;            /* threads that may be in eps_hat at once, each with its own worker index */
     int64_t batch, height, width;
 
     /* eps_hat = E[eps | x_t]; x_t and eps_hat (batch, height, width), t (batch) as floats, all in the

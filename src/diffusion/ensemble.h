@@ -14,9 +14,9 @@ typedef struct EnsembleMetrics {
     double psnr;     /* 20 log10(2 / rmse) dB, data range [-1, 1]; infinite for rmse = 0 */
     double spread;   /* mean standard deviation of the draws (n - 1 in the denominator) */
     double coverage; /* share of pixels with the truth in the central interval, ends included */
-    double
-        crps; /* mean |x_i - truth| - sum_{i,j} |x_i - x_j| / (2 n (n-1)): the continuous ranked probability
-               * score, unbiased in n (Ferro, "Fair scores for ensemble forecasts", 2014); lower is better */
+    double crps;     /* mean |x_i - truth| - sum_{i,j} |x_i - x_j| / (2 n (n-1)), lower is better: continuous
+                      * ranked probability score, unbiased in n (Ferro, "Fair scores for ensemble
+                      * forecasts", 2014) */
 } EnsembleMetrics;
 
 typedef struct EnsembleReport {
@@ -28,8 +28,8 @@ typedef struct EnsembleReport {
     EnsembleMetrics observed, missing;
 } EnsembleReport;
 
-/* draws (n, pixels), truth (pixels), mask (pixels) of 0 or 1; host memory. STATUS_FAILURE: out of memory or n
- * < 1. */
+/* draws (n, pixels), truth (pixels), mask (pixels) of 0 or 1; host memory. STATUS_FAILURE: out of
+ * memory or n < 1. */
 Status ensemble_measure(const float *draws, int64_t n, const float *truth, const float *mask, int64_t pixels,
                         EnsembleReport *report);
 

@@ -24,14 +24,13 @@ typedef struct GenerateArguments {
     const uint32_t *rng_samples;            /* (N) */
     const Observation *const *observations; /* (N), for posterior samplers; else NULL */
 
-    float *x_start; /* out, rank 0: (N, height, width) x_T, may be NULL; not used elsewhere */
-    float
-        *samples; /* out, rank 0: (N, height, width) in the [-1, 1] scale, not clipped; not used elsewhere */
+    /* Out, (N, height, width), written on rank 0 alone. */
+    float *x_start; /* x_T; may be NULL */
+    float *samples; /* in the [-1, 1] scale, not clipped */
 
     GenerateProgress progress; /* optional; called by one thread at a time, the caller's */
     void *progress_context;
-    const volatile sig_atomic_t
-        *stop; /* optional; not 0: leave with STATUS_INTERRUPTED before the next step */
+    const volatile sig_atomic_t *stop; /* optional; once not 0, the next step ends in STATUS_INTERRUPTED */
 } GenerateArguments;
 
 /* x_T ~ N(0, I) (stream RNG_SAMPLE_START), then every step of the plan. Blocks of denoiser->batch consecutive

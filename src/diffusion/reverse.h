@@ -1,5 +1,6 @@
-/* Coefficients of one unconditional reverse step, computed in double and rounded once. The pixel arithmetic
- * is the backend's (kernels/backend.h, ReverseStep): x0_hat = (x_t - sqrt(1 - abar_t) eps_hat) / sqrt(abar_t)
+/* Coefficients of one unconditional reverse step, computed in double and rounded once. The pixel
+ * arithmetic is the backend's (kernels/backend.h, ReverseStep):
+ *   x0_hat = (x_t - sqrt(1 - abar_t) eps_hat) / sqrt(abar_t)
  *   x_next = mean_x0 x0_hat + mean_x x_t + sigma z
  * The last step goes to abar = 1, where both kinds give x_next = x0_hat: nothing is clipped, no noise is
  * added. */
@@ -11,8 +12,8 @@
 
 /* Ancestral step t -> t-1 (arXiv:2006.11239, equation 7 for the mean):
  *   mean = sqrt(abar_{t-1}) beta_t / (1 - abar_t) x0_hat + sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t) x_t
- * which equals (x_t - (1 - alpha_t) / sqrt(1 - abar_t) eps_hat) / sqrt(alpha_t); variance beta_t, 0 at t = 0.
- */
+ * which equals (x_t - (1 - alpha_t) / sqrt(1 - abar_t) eps_hat) / sqrt(alpha_t).
+ * Variance beta_t, 0 at t = 0. */
 void reverse_ancestral(const Schedule *schedule, int64_t t, ReverseStep *step);
 
 /* DDIM step t -> t_next with eta = 0 (Song, Meng, Ermon, arXiv:2010.02502, equation 12), t_next < t, -1 for

@@ -2,22 +2,21 @@
  * it.
  *
  *   ddpm      ancestral, every t
- *   ddim      deterministic (eta 0), K of the T steps: t_i = round(i (T-1) / (K-1)), halves up; K = 1: t =
- * T-1 dps_plus  the report's posterior sampler: ancestral step, guidance, projection and replacement guided
- * ancestral step and guidance alone
+ *   ddim      deterministic (eta 0), K of the T steps: t_i = round(i (T-1) / (K-1)), halves up; T-1 for K = 1
+ *   dps_plus  the report's posterior sampler: ancestral step, guidance, projection and replacement
+ *   guided    ancestral step and guidance alone
  *
  * Posterior samplers, with mask m, observation y, x0_hat from eps_hat and mu the ancestral mean:
  *   g_t = m (y - x0_hat) / (sigma_t^2 sqrt(abar_t)),  sigma_t^2 = sigma_y^2 + c (1 - abar_t)
  *   lambda_t = lambda_max (lambda_min + (1 - lambda_min) (1 - t / (T-1))^power)
- *   guided:    x_{t-1} = mu + lambda_t beta_t g_t + sqrt(beta_t) z
- *   dps_plus:  the same with mu from the projected x0 = m y + (1 - m) x0_hat (g from the unprojected x0_hat);
- * then for t > 0 x_{t-1} <- m (sqrt(abar_{t-1}) y + sqrt(1 - abar_{t-1}) xi) + (1 - m) x_{t-1}
+ *   guided:    x_{t-1} = mu + lambda_t beta_t g_t + sqrt(beta_t) z, without z at t = 0
+ *   dps_plus:  the same with mu from the projected x0 = m y + (1 - m) x0_hat (g from the unprojected one);
+ *              then for t > 0: x_{t-1} <- m (sqrt(abar_{t-1}) y + sqrt(1 - abar_{t-1}) xi) + (1 - m) x_{t-1}
  *
- * What guidance does in dps_plus: at t > 0 replacement overwrites exactly the pixels guidance moved, so no
- * x_t, t >= 0, and no missing pixel of the result depends on lambda at all. Observed pixels of the result do,
- * through the step t = 0 alone, which has no replacement: they are y + gain_0 (y - x0_hat_0), gain_0 =
- * lambda_max beta_0 / (sigma_0^2 sqrt(abar_0)), within 1e-3 of y at the report's settings (gain_0 = 0.015),
- * and exactly y for lambda_max = 0. */
+ * What guidance does in dps_plus: at t > 0 replacement overwrites exactly the pixels guidance moved, so
+ * neither the states x_{t-1}, t > 0, nor the missing pixels of the result depend on lambda at all. Observed
+ * pixels of the result do, through the step t = 0 alone, which has no replacement: they are y + gain_0 (y -
+ * x0_hat_0), gain_0 = lambda_max beta_0 / (sigma_0^2 sqrt(abar_0)), 0.015 at the report's settings. */
 #ifndef DIFFUSION_SAMPLER_H
 #define DIFFUSION_SAMPLER_H
 
@@ -30,8 +29,8 @@ typedef struct SamplerOptions {
     int64_t steps; /* K; 0: every step of the schedule */
     /* posterior samplers only */
     double lambda_max, lambda_min, power; /* guidance strength */
-    double sigma_y; /* standard deviation of the observation, in units of [-1, 1] pixels */
-    double c;       /* weight of 1 - abar_t in sigma_t^2 */
+    double sigma_y;                       /* standard deviation of y, in units of [-1, 1] pixels */
+    double c;                             /* weight of 1 - abar_t in sigma_t^2 */
 } SamplerOptions;
 
 typedef struct Sampler {

@@ -1,10 +1,10 @@
-/* The forward process x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, t = 0..T-1 (Ho, Jain, Abbeel: "Denoising
- * diffusion probabilistic models", arXiv:2006.11239), with alpha_t = 1 - beta_t and abar_t = prod alpha_0..t.
+/* The forward process x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, t = 0..T-1 (Ho, Jain, Abbeel,
+ * arXiv:2006.11239), with alpha_t = 1 - beta_t and abar_t = alpha_0 ... alpha_t.
  *
  *   linear         beta_t from beta_start to beta_end in equal steps
- *   linear_scaled  linear's beta_t times 1000 / T, each capped at 0.999: about the same abar_{T-1} for every
- * T cosine         abar(u) = cos^2(pi/2 (u + s) / (1 + s)), s = 0.008, beta_t = 1 - abar((t+1)/T) /
- * abar(t/T), capped at 0.999 (Nichol and Dhariwal, arXiv:2102.09672); beta_start and beta_end are not used */
+ *   linear_scaled  linear's beta_t times 1000 / T, each capped at 0.999: abar_{T-1} hardly depends on T
+ *   cosine         beta_t = 1 - f((t+1)/T) / f(t/T), capped at 0.999, f(u) = cos^2(pi/2 (u + s) / (1 + s)),
+ *                  s = 0.008 (Nichol, Dhariwal, arXiv:2102.09672); beta_start and beta_end play no part */
 #ifndef DIFFUSION_SCHEDULE_H
 #define DIFFUSION_SCHEDULE_H
 

@@ -102,6 +102,7 @@ Status comm_agree(Comm *comm, Status mine) {
     Status status = comm_allreduce_i64(comm, &worst, 1, COMM_MAX);
     if (status != STATUS_OK || worst == STATUS_OK)
         return status;
+    comm->failure_is_agreed = true;
     where = mine == worst ? comm->rank : comm->size;
     TRY(comm_allreduce_i64(comm, &where, 1, COMM_MIN));
     snprintf(message, sizeof message, "%s", status_message());
@@ -111,4 +112,8 @@ Status comm_agree(Comm *comm, Status mine) {
     return (Status)worst;
 done:
     return status;
+}
+
+bool comm_failure_is_agreed(const Comm *comm) {
+    return comm->failure_is_agreed;
 }

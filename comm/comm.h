@@ -55,4 +55,7 @@ Status comm_barrier(Comm *comm);
  * gets the message "rank R: ..." of the lowest failing rank. Collective. */
 Status comm_agree(Comm *comm, Status mine);
 
+/* True after comm_agree returned a failure: every rank knows and unwinds, the job need not be aborted. */
+bool comm_failure_is_agreed(const Comm *comm);
+
 #endif

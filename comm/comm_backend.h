@@ -19,6 +19,7 @@ typedef struct CommOperations {
 struct Comm {
     const CommOperations *operations;
     int rank, size, local_rank, local_size;
+    bool failure_is_agreed; /* see comm_agree */
     char description[128];
     void *state;
 };

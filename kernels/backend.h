@@ -124,6 +124,7 @@ typedef struct Backend {
     void (*release)(void *memory);
     Status (*copy_in)(void *to, const void *from_host, size_t bytes);
     Status (*copy_out)(void *to_host, const void *from, size_t bytes);
+    Status (*copy)(void *to, const void *from, size_t bytes); /* within the backend's memory */
 
     Status (*noise)(const NoiseArguments *arguments);
     Status (*loss)(const LossArguments *arguments);

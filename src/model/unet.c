@@ -3,6 +3,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, int64_t width) {
+    UnetOptions options = {
+        .channel_count = config->model_channels.count,
+        .time_dim = config->model_time_dim,
+        .groups = (int)config->model_groups,
+        .batch = batch,
+        .height = height,
+        .width = width,
+    };
+    for (int i = 0; i < options.channel_count && i < UNET_MAX_LEVELS; i++)
+        options.channels[i] = config->model_channels.values[i];
+    return options;
+}
+
 /* "prefix.suffix" for module paths. */
 typedef struct Path {
     char text[GRAPH_NAME_LENGTH];

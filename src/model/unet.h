@@ -3,6 +3,7 @@
 #ifndef MODEL_UNET_H
 #define MODEL_UNET_H
 
+#include "core/config.h"
 #include "model/graph.h"
 
 enum { UNET_MAX_LEVELS = 16 };
@@ -14,6 +15,9 @@ typedef struct UnetOptions {
     int groups;
     int64_t batch, height, width; /* of the input (batch, height, width, 1) */
 } UnetOptions;
+
+/* The options of a checked configuration. */
+UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, int64_t width);
 
 /* Appends the network to an empty graph and sets its input, timesteps, output and forward_nodes. An image
  * size that the strides do not divide is STATUS_BAD_INPUT. */

@@ -1,0 +1,28 @@
+/* Gradient buckets: a flat int64 array cut into consecutive pieces that are summed over the ranks
+ * independently, so that the first can travel while later ones are still being computed. */
+#ifndef COMM_BUCKETS_H
+#define COMM_BUCKETS_H
+
+#include "comm/comm.h"
+
+typedef struct Buckets {
+    Comm *comm;
+    int64_t *data; /* (total) not owned */
+    int count;
+    int64_t *begin; /* (count + 1) bucket b is [begin[b], begin[b+1]) */
+    CommRequest **requests;
+    int started; /* buckets of this round that travel */
+} Buckets;
+
+/* Cuts data[0, total) into buckets of at most bucket_elements; owned by the caller. Not collective. */
+Status buckets_create(Buckets *buckets, Comm *comm, int64_t *data, int64_t total, int64_t bucket_elements);
+void buckets_release(Buckets *buckets); /* accepts a zeroed struct */
+
+/* Starts the sum of every bucket that ends at or before `ready` elements and was not started yet. The ranks
+ * must reach the same values of `ready` in the same order. Collective. */
+Status buckets_start(Buckets *buckets, int64_t ready);
+
+/* Waits for all buckets; the next buckets_start begins a new round. Collective. */
+Status buckets_finish(Buckets *buckets);
+
+#endif

@@ -1,0 +1,25 @@
+#include "core/interrupt.h"
+
+#include <stddef.h>
+
+/* A signal handler can reach nothing but static storage. */
+static volatile sig_atomic_t received;
+
+static void remember(int signal_number) {
+    received = signal_number;
+}
+
+void interrupt_install(void) {
+    struct sigaction action = {.sa_handler = remember, .sa_flags = SA_RESTART};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGUSR1, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+int interrupt_received(void) {
+    return received;
+}
+
+const volatile sig_atomic_t *interrupt_flag(void) {
+    return &received;
+}

@@ -1,0 +1,16 @@
+/* SIGUSR1 and SIGTERM ask for a clean stop: the step in progress is finished, a checkpoint written, exit
+ * status 75. */
+#ifndef CORE_INTERRUPT_H
+#define CORE_INTERRUPT_H
+
+#include <signal.h>
+
+/* Installs the handlers; a second signal changes nothing (SIGKILL remains). */
+void interrupt_install(void);
+
+/* The signal that was received, 0 so far. For code that polls: the address of the flag is interrupt_flag().
+ */
+int interrupt_received(void);
+const volatile sig_atomic_t *interrupt_flag(void);
+
+#endif

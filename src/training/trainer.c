@@ -1,0 +1,296 @@
+#include "training/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "model/weights.h"
+
+static Status load_data(Trainer *trainer) {
+    Status status = STATUS_OK;
+    const Config *config = &trainer->config;
+    TRY(data_share(trainer->comm, config->data_dir, "train", config->data_limit, &trainer->train));
+    TRY(data_share(trainer->comm, config->data_dir, "t10k", config->train_validation_images,
+                   &trainer->validation));
+    if (trainer->validation.height != trainer->train.height ||
+        trainer->validation.width != trainer->train.width)
+        FAIL(STATUS_BAD_INPUT, "%s: training images are %lldx%lld pixels, test images %lldx%lld",
+             config->data_dir, (long long)trainer->train.height, (long long)trainer->train.width,
+             (long long)trainer->validation.height, (long long)trainer->validation.width);
+    trainer->validation_count = trainer->validation.count;
+    TRY(ALLOCATE(&trainer->order, trainer->train.count));
+    trainer->order_epoch = -1;
+    trainer->steps_per_epoch = (trainer->train.count + config->train_batch - 1) / config->train_batch;
+    trainer->total_steps = config->train_epochs * trainer->steps_per_epoch;
+    if (config->train_max_steps > 0 && config->train_max_steps < trainer->total_steps)
+        trainer->total_steps = config->train_max_steps;
+done:
+    return status;
+}
+
+static Status build_network(Trainer *trainer, const Backend *backend, int threads) {
+    Status status = STATUS_OK;
+    const Config *config = &trainer->config;
+    NetworkOptions options = {
+        .unet = unet_options(config, config->train_shard, trainer->train.height, trainer->train.width),
+        .backend = backend,
+        .workers = threads,
+        .training = true,
+    };
+    OptimizerOptions optimizer = {
+        .learning_rate = config->train_lr,
+        .weight_decay = config->train_weight_decay,
+        .clip_norm = config->train_clip_norm,
+        .ema_decay = config->train_ema_decay,
+        .warmup_steps = config->train_warmup_steps,
+    };
+    float *initial = NULL;
+    TRY(network_create(&trainer->network, &options));
+    TRY(shards_create(&trainer->shards, trainer->comm, trainer->network, trainer->schedule,
+                      config->train_bucket_mib));
+    TRY(optimizer_create(&trainer->optimizer, backend, trainer->network->graph, &optimizer, threads));
+    TRY(ALLOCATE(&initial, trainer->optimizer.count));
+    network_initialise(trainer->network->graph, config->seed, initial);
+    TRY(backend->copy_in(trainer->optimizer.parameters, initial,
+                         (size_t)trainer->optimizer.count * sizeof(float)));
+    TRY(backend->copy_in(trainer->optimizer.ema, initial, (size_t)trainer->optimizer.count * sizeof(float)));
+    TRY(network_load(trainer->network, trainer->optimizer.parameters, threads));
+done:
+    free(initial);
+    return status;
+}
+
+Status trainer_create(Trainer **result, const Config *config, Comm *comm, const Backend *backend,
+                      int threads) {
+    Status status = STATUS_OK;
+    Trainer *trainer = NULL;
+    TRY(ALLOCATE(&trainer, 1));
+    trainer->config = *config;
+    trainer->comm = comm;
+    trainer->progress.best_epoch_mean = INFINITY;
+    trainer->progress.last_epoch_mean = NAN;
+    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
+                        config->diffusion_beta_end, &trainer->schedule));
+    TRY(load_data(trainer));
+    TRY(build_network(trainer, backend, threads));
+done:
+    if (status != STATUS_OK) {
+        trainer_destroy(trainer);
+        trainer = NULL;
+    }
+    *result = trainer;
+    return status;
+}
+
+void trainer_destroy(Trainer *trainer) {
+    if (!trainer)
+        return;
+    optimizer_release(&trainer->optimizer);
+    shards_release(&trainer->shards);
+    network_destroy(trainer->network);
+    schedule_destroy(trainer->schedule);
+    dataset_release(&trainer->train);
+    dataset_release(&trainer->validation);
+    free(trainer->order);
+    free(trainer);
+}
+
+static Batch next_batch(Trainer *trainer) {
+    const TrainerProgress *progress = &trainer->progress;
+    int64_t begin = progress->step_in_epoch * trainer->config.train_batch,
+            left = trainer->train.count - begin;
+    if (trainer->order_epoch != progress->epoch) {
+        data_order(trainer->config.seed, progress->epoch, trainer->train.count, trainer->order);
+        trainer->order_epoch = progress->epoch;
+    }
+    return (Batch){
+        .dataset = &trainer->train,
+        .index = trainer->order + begin,
+        .count = left < trainer->config.train_batch ? left : trainer->config.train_batch,
+        .seed = trainer->config.seed,
+        .rng_step = (uint32_t)progress->step,
+        .timestep_stream = RNG_TIMESTEP,
+        .noise_stream = RNG_TRAINING_NOISE,
+    };
+}
+
+/* The same error on every rank. */
+static Status report_not_finite(Trainer *trainer, const Batch *batch, int64_t shard) {
+    char images[256] = "";
+    int used = 0;
+    int64_t begin = shard * trainer->shards.samples;
+    for (int64_t i = begin; i < begin + trainer->shards.samples && i < batch->count && used < 230; i++)
+        used += snprintf(images + used, sizeof images - (size_t)used, "%s%u", i > begin ? ", " : "",
+                         batch->index[i]);
+    return comm_agree(
+        trainer->comm,
+        status_error(STATUS_FAILURE,
+                     "step %lld (epoch %lld): the loss or a gradient is not finite (or beyond 8192) in "
+                     "shard %lld, training images %s; a lower train.lr or train.clip_norm may help",
+                     (long long)trainer->progress.step, (long long)trainer->progress.epoch, (long long)shard,
+                     images));
+}
+
+Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report) {
+    Status status = STATUS_OK;
+    TrainerProgress *progress = &trainer->progress;
+    Batch batch = next_batch(trainer);
+    ShardsResult result;
+    OptimizerReport update;
+    TRY(shards_gradient(&trainer->shards, &batch, stop, &result));
+    if (!result.finite)
+        return report_not_finite(trainer, &batch, result.bad_shard);
+    double start = clock_seconds();
+    TRY(optimizer_step(&trainer->optimizer, trainer->shards.sums, progress->step, &update));
+    if (!isfinite(update.gradient_norm))
+        return report_not_finite(trainer, &batch, 0);
+    TRY(network_load(trainer->network, trainer->optimizer.parameters, trainer->optimizer.threads));
+    trainer->shards.seconds.optimizer += clock_seconds() - start;
+
+    progress->step++;
+    progress->step_in_epoch++;
+    progress->epoch_loss_sum += result.loss;
+    *report = (TrainerReport){
+        .loss = result.loss,
+        .gradient_norm = update.gradient_norm,
+        .learning_rate = update.learning_rate,
+        .images = batch.count,
+        .stop = result.stop_requests > 0,
+    };
+    if (progress->step_in_epoch == trainer->steps_per_epoch) {
+        report->epoch_ended = true;
+        report->epoch_mean = progress->epoch_loss_sum / (double)trainer->steps_per_epoch;
+        progress->last_epoch_mean = report->epoch_mean;
+        if (report->epoch_mean < progress->best_epoch_mean)
+            progress->best_epoch_mean = report->epoch_mean;
+        progress->epoch++;
+        progress->step_in_epoch = 0;
+        progress->epoch_loss_sum = 0;
+    }
+done:
+    return status;
+}
+
+Status trainer_validate(Trainer *trainer, double *loss) {
+    Status status = STATUS_OK;
+    uint32_t *index = NULL;
+    TRY(ALLOCATE(&index, trainer->validation_count));
+    for (int64_t i = 0; i < trainer->validation_count; i++)
+        index[i] = (uint32_t)i;
+    Batch batch = {
+        .dataset = &trainer->validation,
+        .index = index,
+        .count = trainer->validation_count,
+        .seed = trainer->config.seed,
+        .timestep_stream = RNG_VALIDATION_TIMESTEP,
+        .noise_stream = RNG_VALIDATION_NOISE,
+        .rng_by_image = true,
+    };
+    TRY(shards_loss(&trainer->shards, &batch, loss));
+done:
+    free(index);
+    return status;
+}
+
+static Status check_position(const Trainer *trainer, const Checkpoint *checkpoint, const char *where) {
+    int64_t expected = checkpoint->epoch * trainer->steps_per_epoch + checkpoint->step_in_epoch;
+    if (checkpoint->step != expected || checkpoint->step_in_epoch >= trainer->steps_per_epoch)
+        return status_error(
+            STATUS_BAD_INPUT,
+            "%s: step %lld is not step %lld of epoch %lld with %lld steps per epoch: was it trained on "
+            "another number of images than data.dir and data.limit give here (%lld)?",
+            where, (long long)checkpoint->step, (long long)checkpoint->step_in_epoch,
+            (long long)checkpoint->epoch, (long long)trainer->steps_per_epoch,
+            (long long)trainer->train.count);
+    return STATUS_OK;
+}
+
+Status trainer_restore(Trainer *trainer, const Checkpoint *checkpoint, const char *where) {
+    Status status = STATUS_OK;
+    Optimizer *optimizer = &trainer->optimizer;
+    const Graph *graph = trainer->network->graph;
+    size_t bytes = (size_t)optimizer->count * sizeof(float);
+    float *host = NULL;
+    float *const targets[] = {optimizer->parameters, optimizer->ema, optimizer->m, optimizer->v};
+    bool root = comm_rank(trainer->comm) == 0;
+    if (root)
+        status = weights_check(graph, checkpoint, where);
+    if (root && status == STATUS_OK)
+        status = check_position(trainer, checkpoint, where);
+    TRY(comm_agree(trainer->comm, status));
+    if (root)
+        trainer->progress = (TrainerProgress){
+            .step = checkpoint->step,
+            .epoch = checkpoint->epoch,
+            .step_in_epoch = checkpoint->step_in_epoch,
+            .epoch_loss_sum = checkpoint->epoch_loss_sum,
+            .best_epoch_mean = checkpoint->best_epoch_mean,
+            .last_epoch_mean = checkpoint->last_epoch_mean,
+        };
+    TRY(comm_broadcast(trainer->comm, &trainer->progress, sizeof trainer->progress, 0));
+    TRY(ALLOCATE(&host, optimizer->count));
+    for (int a = 0; a < 4; a++) {
+        if (root) {
+            const float *const sources[] = {checkpoint->parameters, checkpoint->ema, checkpoint->m,
+                                            checkpoint->v};
+            weights_copy(graph, checkpoint, sources[a], host);
+        }
+        TRY(comm_broadcast(trainer->comm, host, bytes, 0));
+        TRY(optimizer->backend->copy_in(targets[a], host, bytes));
+    }
+    TRY(network_load(trainer->network, optimizer->parameters, optimizer->threads));
+done:
+    free(host);
+    return status;
+}
+
+static Status copy_text(const char *text, char **copy) {
+    Status status = ALLOCATE(copy, (int64_t)strlen(text) + 1);
+    if (status == STATUS_OK)
+        strcpy(*copy, text);
+    return status;
+}
+
+Status trainer_snapshot(const Trainer *trainer, const char *provenance_json, Checkpoint *checkpoint) {
+    Status status = STATUS_OK;
+    const Optimizer *optimizer = &trainer->optimizer;
+    const TrainerProgress *progress = &trainer->progress;
+    *checkpoint = (Checkpoint){
+        .step = progress->step,
+        .epoch = progress->epoch,
+        .step_in_epoch = progress->step_in_epoch,
+        .epoch_loss_sum = progress->epoch_loss_sum,
+        .epoch_loss_steps = progress->step_in_epoch,
+        .best_epoch_mean = progress->best_epoch_mean,
+        .last_epoch_mean = progress->last_epoch_mean,
+        .seed = trainer->config.seed,
+        .finished = trainer_is_finished(trainer),
+        .tensor_count = trainer->network->graph->parameter_count,
+        .parameter_count = optimizer->count,
+    };
+    const float *const sources[] = {optimizer->parameters, optimizer->ema, optimizer->m, optimizer->v};
+    float **const copies[] = {&checkpoint->parameters, &checkpoint->ema, &checkpoint->m, &checkpoint->v};
+    for (int a = 0; a < 4; a++) {
+        TRY(ALLOCATE(copies[a], optimizer->count));
+        TRY(optimizer->backend->copy_out(*copies[a], sources[a], (size_t)optimizer->count * sizeof(float)));
+    }
+    TRY(weights_describe(trainer->network->graph, &checkpoint->tensors));
+    TRY(config_to_json(&trainer->config, &checkpoint->config_json));
+    TRY(copy_text(provenance_json, &checkpoint->provenance_json));
+done:
+    if (status != STATUS_OK)
+        checkpoint_release(checkpoint);
+    return status;
+}
+
+bool trainer_is_finished(const Trainer *trainer) {
+    return trainer->progress.step >= trainer->total_steps;
+}
+
+int64_t trainer_bytes(const Trainer *trainer) {
+    int64_t pixels = trainer->train.height * trainer->train.width + 1;
+    return network_bytes(trainer->network) + trainer->optimizer.count * (5 * (int64_t)sizeof(float) + 8) +
+           (trainer->train.count + trainer->validation.count) * pixels + trainer->train.count * 4;
+}

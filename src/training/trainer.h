@@ -1,0 +1,68 @@
+/* Data-parallel training of the denoiser: one call per step, on every rank. */
+#ifndef TRAINING_TRAINER_H
+#define TRAINING_TRAINER_H
+
+#include "comm/comm.h"
+#include "core/config.h"
+#include "io/checkpoint.h"
+#include "training/data.h"
+#include "training/optimizer.h"
+#include "training/shards.h"
+
+typedef struct TrainerProgress {
+    int64_t step;  /* steps done */
+    int64_t epoch; /* epoch in progress, from 0 */
+    int64_t step_in_epoch;
+    double epoch_loss_sum;                   /* over step_in_epoch steps */
+    double best_epoch_mean, last_epoch_mean; /* infinite, NaN before the first epoch ends */
+} TrainerProgress;
+
+typedef struct Trainer {
+    Config config;
+    Comm *comm;
+    Schedule *schedule;
+    Network *network;
+    Shards shards;
+    Optimizer optimizer;
+    Dataset train, validation;
+    int64_t validation_count; /* images of `validation` that are used */
+    uint32_t *order;          /* (train.count) of epoch order_epoch */
+    int64_t order_epoch;
+    int64_t steps_per_epoch, total_steps;
+    TrainerProgress progress;
+} Trainer;
+
+/* Reads and shares the data, builds the network, initialises the parameters from the seed. `config` is
+ * checked. Owned by the caller; trainer_destroy accepts NULL. Collective. */
+Status trainer_create(Trainer **trainer, const Config *config, Comm *comm, const Backend *backend,
+                      int threads);
+void trainer_destroy(Trainer *trainer);
+
+typedef struct TrainerReport {
+    double loss, gradient_norm, learning_rate;
+    int64_t images;    /* in this step, over all ranks */
+    bool epoch_ended;  /* with this step; then: */
+    double epoch_mean; /* mean over its steps */
+    bool stop;         /* some rank asked to stop: all do, after this step */
+} TrainerReport;
+
+/* One step. `stop`: this rank received a signal. A loss or gradient that is not finite is STATUS_FAILURE on
+ * every rank, naming step and images; the parameters are then those before the step. Collective. */
+Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report);
+
+/* Mean loss over the first validation_count test images with the same noise every time. Collective. */
+Status trainer_validate(Trainer *trainer, double *loss);
+
+/* Continues from a checkpoint: `checkpoint` and its name `where` are read on rank 0 and sent to the others,
+ * which pass NULL. Collective. */
+Status trainer_restore(Trainer *trainer, const Checkpoint *checkpoint, const char *where);
+
+/* Fills a checkpoint with copies of the current state (checkpoint_release frees them). Not collective. */
+Status trainer_snapshot(const Trainer *trainer, const char *provenance_json, Checkpoint *checkpoint);
+
+bool trainer_is_finished(const Trainer *trainer);
+
+/* Estimated bytes of this rank: data, parameters and optimizer, gradient sums, network. */
+int64_t trainer_bytes(const Trainer *trainer);
+
+#endif

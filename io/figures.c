@@ -5,15 +5,9 @@
 #include <stdlib.h>
 
 #include "io/canvas.h"
+#include "io/loss_series.h"
 #include "io/plot.h"
 
-#define SMOOTHING_PART                                                                                       \
-    40 /* the running mean's window is this part of all steps, within the next two limits */
-#define SMOOTHING_MIN 5
-#define SMOOTHING_MAX 501
-#define CUT_PART 0.015       /* of the steps may lie above the loss axis, */
-#define CUT_STEPS 20         /* or this many of a short run, */
-#define CUT_PART_SHORT 0.04  /* yet no more than this part of it */
 #define GRID_IMAGE_WIDTH 112 /* device pixels, at least 3 per pixel of a 28 x 28 image */
 #define GRID_GAP 4
 #define GRID_MARGIN 12
@@ -23,68 +17,17 @@
 
 /* --- loss curves --- */
 
-static int compare_doubles(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-/* smooth[i]: mean of the finite values within half a window of i, a gap where there is none. */
-static void running_mean(const double *values, int64_t count, int64_t half, double *smooth) {
-    double sum = 0;
-    int64_t finite = 0, begin = 0, end = 0;
-    for (int64_t i = 0; i < count; i++) {
-        for (; end < count && end <= i + half; end++)
-            if (isfinite(values[end])) {
-                sum += values[end];
-                finite++;
-            }
-        for (; begin < i - half; begin++)
-            if (isfinite(values[begin])) {
-                sum -= values[begin];
-                finite--;
-            }
-        smooth[i] = finite > 0 ? sum / (double)finite : NAN;
-    }
-}
-
-typedef struct LossLimits {
-    double low, high, largest;
-    int64_t above; /* values that lie above `high` */
-} LossLimits;
-
-/* Limits of a logarithmic loss axis that leave out the few largest values: a run starts near 1 and then stays
- * near its final loss, where the interest is. `sorted` is scratch, (count). */
-static LossLimits find_loss_limits(const double *loss, int64_t count, double *sorted) {
-    LossLimits limits = {0};
-    int64_t finite = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (isfinite(loss[i]) && loss[i] > 0)
-            sorted[finite++] = loss[i];
-    if (finite == 0)
-        return limits;
-    qsort(sorted, (size_t)finite, sizeof *sorted, compare_doubles);
-    int64_t cut = (int64_t)fmax(CUT_PART * (double)finite, fmin(CUT_STEPS, CUT_PART_SHORT * (double)finite));
-    limits.low = sorted[0] * 0.92;
-    limits.high = sorted[finite - 1 - cut] * 1.15;
-    limits.largest = sorted[finite - 1];
-    for (int64_t i = finite; i > 0 && sorted[i - 1] > limits.high; i--)
-        limits.above++;
-    return limits;
-}
-
 Status figures_loss_steps(const char *path, const int64_t *steps, const double *loss, int64_t count) {
     Status status = STATUS_OK;
-    double *x = NULL, *smooth = NULL, *sorted = NULL;
-    int64_t length = count > 0 ? count : 1;
+    double *x = NULL, *smooth = NULL;
+    LossLimits limits = {0};
+    int64_t length = count > 0 ? count : 1, window = loss_series_window(count);
     TRY(ALLOCATE(&x, length));
     TRY(ALLOCATE(&smooth, length));
-    TRY(ALLOCATE(&sorted, length));
     for (int64_t i = 0; i < count; i++)
         x[i] = (double)steps[i];
-    int64_t window = count / SMOOTHING_PART | 1;
-    window = window < SMOOTHING_MIN ? SMOOTHING_MIN : window > SMOOTHING_MAX ? SMOOTHING_MAX : window;
-    running_mean(loss, count, window / 2, smooth);
-    LossLimits limits = find_loss_limits(loss, count, sorted);
+    loss_series_smooth(loss, count, window, smooth);
+    TRY(loss_series_limits(loss, count, &limits));
     char label[LABEL_BYTES], subtitle[LABEL_BYTES] = "";
     snprintf(label, sizeof label, "running mean of %lld steps", (long long)window);
     if (limits.above > 0)
@@ -110,7 +53,6 @@ Status figures_loss_steps(const char *path, const int64_t *steps, const double *
 done:
     free(x);
     free(smooth);
-    free(sorted);
     return status;
 }
 

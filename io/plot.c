@@ -209,6 +209,8 @@ static void lay_out(Canvas *canvas, const Plot *plot, Frame *frame) {
     frame->bottom = canvas->height - MARGIN - (plot->x_label ? LINE_HEIGHT + 4 : 0) - LINE_HEIGHT;
     int x_wanted = (int)fmax(2, (frame->right - frame->left) / X_TICK_SPACING);
     frame->x_tick_count = axis_ticks(&frame->x, x_wanted, frame->x_ticks);
+    if (!frame->has_data) /* numbers on empty axes would mean nothing */
+        frame->x_tick_count = frame->y_tick_count = 0;
     frame->top = draw_heading(canvas, plot, frame->left);
 }
 

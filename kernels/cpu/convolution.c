@@ -15,6 +15,7 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/op_check.h"
 
 enum { PACKED_ALIGNMENT = 64 };
 
@@ -54,6 +55,7 @@ static Status prepare_pass(PreparedOp *op, OnednnPass pass, Shape large, Shape s
     const OpAttributes *attributes = &op->description.attributes;
     Status status = STATUS_OK;
     ConvolutionState *state = NULL;
+    TRY(op_check(&op->description));
     OnednnGeometry geometry = {
         .samples = large.d[0],
         .large_h = large.d[1],
@@ -69,12 +71,16 @@ static Status prepare_pass(PreparedOp *op, OnednnPass pass, Shape large, Shape s
     };
     TRY(ALLOCATE(&state, 1));
     op->state = state;
-    TRY(onednn_convolution_create(&state->primitive, &geometry, pass));
+    status = onednn_convolution_create(&state->primitive, &geometry, pass);
+    if (status != STATUS_OK) {
+        status_context(status, "%s", op_name(op->description.kind));
+        goto done;
+    }
     op->scratch_bytes = onednn_convolution_scratch_bytes(state->primitive);
     if (pass != ONEDNN_BACKWARD_WEIGHTS)
         TRY(allocate_packed(op, state, kept_bias));
 done:
-    return status == STATUS_OK ? status : status_context(status, "%s", op_name(op->description.kind));
+    return status;
 }
 
 static float *packed_bias(const PreparedOp *op) {

@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/op_check.h"
 
 /* A run of this many pixels is summed in float: at most 6 roundings deep per lane and accumulator. */
 enum { RUN_PIXELS = 32, ACCUMULATORS = 4 };
@@ -136,9 +137,12 @@ static void statistics(float *mean, float *rstd, const float *x, const float *sh
 enum { FORWARD_ARRAYS = 2, BACKWARD_ARRAYS = 7, BACKWARD_SUMS = 5 };
 
 static Status group_norm_prepare(PreparedOp *op) {
+    Status status = STATUS_OK;
+    TRY(op_check(&op->description));
     Extent extent = extent_of(&op->description);
     op->scratch_bytes = (size_t)extent.padded_channels * (sizeof(double) + FORWARD_ARRAYS * sizeof(float));
-    return STATUS_OK;
+done:
+    return status;
 }
 
 static Status group_norm_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
@@ -277,10 +281,13 @@ static inline void finish(float *dx, const float *x, const float *addend, const 
 }
 
 static Status group_norm_backward_prepare(PreparedOp *op) {
+    Status status = STATUS_OK;
+    TRY(op_check(&op->description));
     Extent extent = extent_of(&op->description);
     op->scratch_bytes =
         (size_t)extent.padded_channels * (BACKWARD_SUMS * sizeof(double) + BACKWARD_ARRAYS * sizeof(float));
-    return STATUS_OK;
+done:
+    return status;
 }
 
 static Status group_norm_backward_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/op_check.h"
 
 enum { ROWS_AT_ONCE = 4 };
 
@@ -61,6 +62,7 @@ static void multiply(float *y, const float *a, int64_t a_row, int64_t a_step, co
 static Status linear_prepare(PreparedOp *op) {
     Status status = STATUS_OK;
     float *packed = NULL;
+    TRY(op_check(&op->description));
     int64_t count = (op->description.inputs[0].d[3] + 1) * op->description.outputs[0].d[3];
     TRY(ALLOCATE(&packed, count));
     op->packed = packed;
@@ -95,9 +97,8 @@ static void linear_release(PreparedOp *op) {
     op->packed = NULL;
 }
 
-static Status prepare_nothing(PreparedOp *op) {
-    (void)op;
-    return STATUS_OK;
+static Status check_only_prepare(PreparedOp *op) {
+    return op_check(&op->description);
 }
 
 static void release_nothing(PreparedOp *op) {
@@ -142,7 +143,7 @@ const OpKernel kernel_loops_linear = {
 const OpKernel kernel_loops_linear_backward_data = {
     .kind = OP_LINEAR_BACKWARD_DATA,
     .name = "linear_backward_data_loops",
-    .prepare = prepare_nothing,
+    .prepare = check_only_prepare,
     .run = backward_data_run,
     .release = release_nothing,
 };
@@ -150,7 +151,7 @@ const OpKernel kernel_loops_linear_backward_data = {
 const OpKernel kernel_loops_linear_backward_parameters = {
     .kind = OP_LINEAR_BACKWARD_PARAMETERS,
     .name = "linear_backward_parameters_loops",
-    .prepare = prepare_nothing,
+    .prepare = check_only_prepare,
     .run = backward_parameters_run,
     .release = release_nothing,
 };

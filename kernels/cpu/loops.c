@@ -5,10 +5,10 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/op_check.h"
 
-static Status prepare_nothing(PreparedOp *op) {
-    (void)op;
-    return STATUS_OK;
+static Status check_only_prepare(PreparedOp *op) {
+    return op_check(&op->description);
 }
 
 static void release_nothing(PreparedOp *op) {
@@ -94,6 +94,7 @@ static Status time_embedding_prepare(PreparedOp *op) {
     Status status = STATUS_OK;
     int64_t half = op->description.outputs[0].d[3] / 2;
     double *frequencies = NULL;
+    TRY(op_check(&op->description));
     TRY(ALLOCATE(&frequencies, half));
     for (int64_t k = 0; k < half; k++)
         frequencies[k] = pow(longest_period, -(double)k / (double)half);
@@ -127,7 +128,7 @@ static void time_embedding_release(PreparedOp *op) {
     const OpKernel kernel_loops_##op = {                                                                     \
         .kind = identifier,                                                                                  \
         .name = #op "_loops",                                                                                \
-        .prepare = prepare_nothing,                                                                          \
+        .prepare = check_only_prepare,                                                                          \
         .run = op##_run,                                                                                     \
         .release = release_nothing,                                                                          \
     }

@@ -1,0 +1,344 @@
+/* The fused routines and the vector exponential against formulas in double. */
+#include "test.h"
+
+#include <float.h>
+#include <limits.h>
+
+#include "core/rng.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/simd.h"
+
+enum { PIXELS = 85, SAMPLES = 3, STEPS = 300 };
+
+static float test_normal(uint32_t sequence, int64_t element) {
+    float four[4];
+    rng_normals(rng_key(2024, RNG_TEST, 0, sequence), (uint32_t)(element / 4), four);
+    return four[element % 4];
+}
+
+/* Distance in units in the last place of the expected value. */
+static double ulps(float value, double expected) {
+    double unit = nextafterf((float)fabs(expected), INFINITY) - (float)fabs(expected);
+    return fabs(value - expected) / unit;
+}
+
+static void test_exp(void) {
+    const int count = 1 << 20;
+    double worst = 0;
+    for (int i = 0; i < count; i++) {
+        float x = -87.3f + (float)i / (float)count * (88.3f + 87.3f);
+        float error = (float)ulps(simd_exp(simd_set(x))[i % SIMD_LANES], exp((double)x));
+        worst = error > worst ? error : worst;
+    }
+    CHECK(worst < 2); /* what simd.h promises */
+    CHECK(simd_exp(simd_set(0))[3] == 1);
+    CHECK(isnan(simd_exp(simd_set(NAN))[0]));
+    CHECK(isnan(simd_sigmoid(simd_set(NAN))[0]) && isnan(simd_silu_slope(simd_set(NAN))[0]));
+    CHECK(isnan(simd_exp((SimdFloat){0, NAN})[1]) && simd_exp((SimdFloat){0, NAN})[0] == 1);
+    CHECK(simd_exp(simd_set(INFINITY))[0] > 1e38f && isfinite(simd_exp(simd_set(1e30f))[0]));
+    CHECK(simd_exp(simd_set(-INFINITY))[0] < 1.3e-38f && simd_exp(simd_set(-INFINITY))[0] > 0);
+    for (int i = -400; i <= 400; i++) {
+        double x = i / 8.0, s = 1 / (1 + exp(-x)), slope = s + x * s * (1 - s);
+        /* exp within 2 ulp, then an addition and a division of half an ulp each */
+        CHECK_NEAR(simd_sigmoid(simd_set((float)x))[0], s, 3 * FLT_EPSILON * s);
+        /* three more roundings of terms of at most (1 + |x|) s; the slope itself crosses zero */
+        CHECK_NEAR(simd_silu_slope(simd_set((float)x))[0], slope, 8 * FLT_EPSILON * (1 + fabs(x)) * s);
+    }
+}
+
+static void test_noise(void) {
+    static uint8_t image[SAMPLES][PIXELS];
+    static float x_t[SAMPLES * PIXELS], eps[SAMPLES * PIXELS], t[SAMPLES], expected[PIXELS];
+    float signal[STEPS], noise[STEPS];
+    const uint32_t rng_samples[SAMPLES] = {17, 5, 99};
+    const uint8_t *images[SAMPLES] = {image[0], NULL, image[2]};
+    for (int i = 0; i < STEPS; i++) {
+        signal[i] = sqrtf(1 - (float)i / STEPS);
+        noise[i] = sqrtf((float)i / STEPS);
+    }
+    for (int n = 0; n < SAMPLES; n++)
+        for (int i = 0; i < PIXELS; i++)
+            image[n][i] = (uint8_t)(rng_integer(rng_key(1, RNG_TEST, 1, (uint32_t)n), (uint32_t)i) >> 24);
+    NoiseArguments arguments = {
+        .samples = SAMPLES,
+        .pixels = PIXELS,
+        .images = images,
+        .rng_samples = rng_samples,
+        .seed = 7,
+        .rng_step = 12,
+        .timestep_stream = RNG_VALIDATION_TIMESTEP,
+        .noise_stream = RNG_VALIDATION_NOISE,
+        .steps = STEPS,
+        .sqrt_alpha_bar = signal,
+        .sqrt_one_minus_alpha_bar = noise,
+        .x_t = x_t,
+        .eps = eps,
+        .t = t,
+    };
+    memset(x_t, 0xff, sizeof x_t); /* NaN: everything must be overwritten */
+    memset(eps, 0xff, sizeof eps);
+    memset(t, 0xff, sizeof t);
+    CHECK_OK(cpu_noise(&arguments));
+    for (int n = 0; n < SAMPLES; n++) {
+        uint32_t step = rng_bounded(rng_key(7, RNG_VALIDATION_TIMESTEP, 12, rng_samples[n]), 0, STEPS);
+        rng_fill_normal(rng_key(7, RNG_VALIDATION_NOISE, 12, rng_samples[n]), expected, PIXELS);
+        CHECK(t[n] == (images[n] ? (float)step : 0));
+        for (int i = 0; i < PIXELS; i++) {
+            float e = images[n] ? expected[i] : 0;
+            double x0 = image[n][i] / 127.5 - 1;
+            double x = images[n] ? (double)signal[step] * x0 + (double)noise[step] * (double)e : 0;
+            CHECK(eps[n * PIXELS + i] == e);
+            CHECK_NEAR(x_t[n * PIXELS + i], x, 4 * FLT_EPSILON * (1 + fabs((double)e))); /* five roundings */
+        }
+    }
+}
+
+static void test_loss(void) {
+    static float eps[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], gradient[SAMPLES * PIXELS];
+    double sum = NAN, expected = 0, without = NAN;
+    const int real = 2, batch = 96;
+    for (int i = 0; i < SAMPLES * PIXELS; i++) {
+        eps[i] = test_normal(1, i);
+        eps_hat[i] = i < real * PIXELS ? test_normal(2, i) : NAN; /* padding is not looked at */
+        gradient[i] = NAN;
+        if (i < real * PIXELS)
+            expected += pow((double)eps[i] - (double)eps_hat[i], 2) / PIXELS;
+    }
+    LossArguments arguments = {SAMPLES, real, PIXELS, batch, eps, eps_hat, gradient, &sum};
+    CHECK_OK(cpu_loss(&arguments));
+    CHECK_NEAR(sum, expected, SAMPLES * PIXELS * DBL_EPSILON * expected);
+    for (int i = 0; i < SAMPLES * PIXELS; i++) {
+        double slope = i < real * PIXELS ? 2 * ((double)eps_hat[i] - (double)eps[i]) / (PIXELS * batch) : 0;
+        CHECK_NEAR(gradient[i], slope, FLT_EPSILON * fabs(slope)); /* one rounding to float */
+    }
+    arguments.d_eps_hat = NULL;
+    arguments.loss_sum = &without;
+    CHECK_OK(cpu_loss(&arguments));
+    CHECK(without == sum);
+    eps_hat[3] = NAN;
+    CHECK_OK(cpu_loss(&arguments));
+    CHECK(isnan(without));
+}
+
+/* round-to-nearest-even of v * 2^50, by exact integer arithmetic on the bits of v */
+static int64_t fixed_point(float v) {
+    int exponent;
+    int64_t mantissa = (int64_t)ldexp(frexp(fabs((double)v), &exponent), FLT_MANT_DIG);
+    int shift = exponent - FLT_MANT_DIG + 50;
+    int64_t result;
+    if (shift >= 0)
+        result = mantissa << shift;
+    else if (shift < -62)
+        result = 0;
+    else {
+        int64_t unit = (int64_t)1 << -shift, rest = mantissa % unit;
+        result = mantissa / unit;
+        if (2 * rest > unit || (2 * rest == unit && result % 2 == 1))
+            result++;
+    }
+    return v < 0 ? -result : result;
+}
+
+static void check_accumulate(const float *values, int count, float limit) {
+    enum { LARGEST = 4096 };
+    static int64_t sum[LARGEST], start[LARGEST];
+    bool bad = false, expect_bad = false;
+    for (int i = 0; i < count; i++)
+        sum[i] = start[i] = (int64_t)(test_normal(3, i) * 1e15f);
+    CHECK_OK(cpu_accumulate(sum, values, count, limit, &bad));
+    for (int i = 0; i < count; i++) {
+        bool good = fabsf(values[i]) <= limit;
+        expect_bad |= !good;
+        int64_t added = sum[i] - start[i], expected = good ? fixed_point(values[i]) : 0;
+        if (added != expected) {
+            printf("value %a, limit %g: added %lld, expected %lld\n", (double)values[i], (double)limit,
+                   (long long)added, (long long)expected);
+            test_failures++;
+            return;
+        }
+    }
+    CHECK(bad == expect_bad);
+}
+
+static void test_accumulate(void) {
+    enum { COUNT = 4003 };
+    static float values[COUNT];
+    const float unit = 0x1p-50f;
+    for (int i = 0; i < COUNT; i++) /* magnitudes from far below a unit to 2^11 */
+        values[i] =
+            ldexpf(test_normal(4, i), (int)(rng_integer(rng_key(3, RNG_TEST, 0, 0), (uint32_t)i) % 80) - 70);
+    check_accumulate(values, COUNT, 8000);
+    check_accumulate(values, COUNT, 0.5f);
+    for (int i = 0; i < COUNT; i++)
+        values[i] = test_normal(5, i) * 0.01f;
+    check_accumulate(values, COUNT, 8000);
+    for (int i = 0; i < COUNT; i++) /* halves, ties to even, both signs */
+        values[i] = (float)(i - COUNT / 2) * unit / 2;
+    check_accumulate(values, COUNT, 8000);
+
+    const float special[] = {1,    -1,    0x1.fffffep-1f, 1.5f,         -0.0f, 0,
+                             8000, -8000, FLT_MIN,        FLT_TRUE_MIN, -2,    4095.5f};
+    check_accumulate(special, 12, 8000);
+    check_accumulate(special, 12, 1);
+    check_accumulate(special, 12, 0.25f);
+    const float wrong[] = {NAN, INFINITY, -INFINITY, 8192, -FLT_MAX, 8000.5f};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        for (int at = 0; at < 11; at += 5) {
+            float some[11] = {0.5f, 0.25f, 0.125f, 3};
+            some[at] = wrong[i];
+            check_accumulate(some, 11, 8000);
+        }
+    /* a limit beyond int64: refused, not wrapped */
+    int64_t sum = 0;
+    bool bad = false;
+    float large = 8192;
+    CHECK_OK(cpu_accumulate(&sum, &large, 1, FLT_MAX, &bad));
+    CHECK(bad && sum == 0);
+    /* the flag is never cleared */
+    large = 1;
+    CHECK_OK(cpu_accumulate(&sum, &large, 1, 2, &bad));
+    CHECK(bad && sum == (int64_t)1 << 50);
+}
+
+static void test_finish_gradient(void) {
+    enum { COUNT = 1003 };
+    static int64_t sum[COUNT];
+    static float gradient[COUNT];
+    double squares = NAN, expected = 0;
+    for (int i = 0; i < COUNT; i++)
+        sum[i] = fixed_point(test_normal(6, i));
+    CHECK_OK(cpu_finish_gradient(gradient, sum, COUNT, &squares));
+    for (int i = 0; i < COUNT; i++) {
+        CHECK(gradient[i] == (float)((double)sum[i] / 0x1p50));
+        expected += (double)gradient[i] * (double)gradient[i];
+    }
+    CHECK_NEAR(squares, expected, COUNT * DBL_EPSILON * expected);
+}
+
+/* Ten steps of torch.optim.AdamW's formulas in double. */
+static void test_adamw(float weight_decay) {
+    enum { COUNT = 203 };
+    static float p[COUNT], m[COUNT], v[COUNT], ema[COUNT], gradient[COUNT];
+    static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
+    const double lr = 2e-3, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.99, scale = 0.5;
+    for (int i = 0; i < COUNT; i++) {
+        dp[i] = dema[i] = p[i] = ema[i] = test_normal(7, i);
+        dm[i] = dv[i] = m[i] = v[i] = 0;
+    }
+    for (int step = 1; step <= 10; step++) {
+        for (int i = 0; i < COUNT; i++)
+            gradient[i] = test_normal((uint32_t)(10 + step), i) * 0.01f;
+        double c1 = 1 - pow(b1, step), c2 = sqrt(1 - pow(b2, step));
+        AdamWArguments arguments = {
+            .count = COUNT,
+            .gradient = gradient,
+            .parameter = p,
+            .m = m,
+            .v = v,
+            .ema = ema,
+            .gradient_scale = (float)scale,
+            .learning_rate = (float)lr,
+            .beta1 = (float)b1,
+            .beta2 = (float)b2,
+            .epsilon = (float)eps,
+            .weight_decay = weight_decay,
+            .bias_correction1 = (float)c1,
+            .bias_correction2_sqrt = (float)c2,
+            .ema_decay = (float)decay,
+        };
+        CHECK_OK(cpu_adamw(&arguments));
+        for (int i = 0; i < COUNT; i++) {
+            double g = scale * (double)gradient[i];
+            dp[i] *= 1 - lr * (double)weight_decay;
+            dm[i] = b1 * dm[i] + (1 - b1) * g;
+            dv[i] = b2 * dv[i] + (1 - b2) * g * g;
+            dp[i] -= lr / c1 * dm[i] / (sqrt(dv[i]) / c2 + eps);
+            dema[i] += (1 - decay) * (dp[i] - dema[i]);
+        }
+    }
+    for (int i = 0; i < COUNT; i++) {
+        /* ten steps of a few roundings each; float(0.999) moves 1 - beta2 by 1e-5 of itself: 5e-6 of the
+         * update, which is at most lr / sqrt(1 - beta1) or so per step */
+        double drift = 10 * 4 * lr * 1e-5;
+        CHECK_NEAR(p[i], dp[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])) + drift);
+        CHECK_NEAR(ema[i], dema[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])) + drift);
+        CHECK_NEAR(m[i], dm[i], 40 * FLT_EPSILON * 0.01);
+        CHECK_NEAR(v[i], dv[i], 2e-5 * dv[i] + FLT_EPSILON * 1e-4);
+    }
+}
+
+static void check_reverse(const ReverseStep *step, bool observed) {
+    static float x[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], start[SAMPLES * PIXELS];
+    static float y[PIXELS], mask[PIXELS], z[PIXELS], xi[PIXELS];
+    const uint64_t seeds[SAMPLES] = {11, 12, 0x123456789abcdefull};
+    const uint32_t rng_samples[SAMPLES] = {4, 4, 9};
+    /* the middle sample has no observation */
+    const float *masks[SAMPLES] = {mask, NULL, mask}, *ys[SAMPLES] = {y, NULL, y};
+    const uint32_t t = 42;
+    for (int i = 0; i < SAMPLES * PIXELS; i++) {
+        start[i] = x[i] = test_normal(30, i);
+        eps_hat[i] = test_normal(31, i);
+    }
+    for (int i = 0; i < PIXELS; i++) {
+        mask[i] = (float)(rng_integer(rng_key(5, RNG_TEST, 0, 0), (uint32_t)i) & 1);
+        y[i] = mask[i] != 0 ? test_normal(32, i) : NAN; /* never read where not observed */
+    }
+    const float *const none[SAMPLES] = {NULL, NULL, NULL};
+    ReverseArguments arguments = {
+        SAMPLES, PIXELS, step, seeds, rng_samples, t, eps_hat, observed ? masks : none, observed ? ys : none,
+        x};
+    CHECK_OK(cpu_reverse(&arguments));
+    for (int n = 0; n < SAMPLES; n++) {
+        rng_fill_normal(rng_key(seeds[n], RNG_SAMPLE_NOISE, t, rng_samples[n]), z, PIXELS);
+        rng_fill_normal(rng_key(seeds[n], RNG_REPLACEMENT_NOISE, t, rng_samples[n]), xi, PIXELS);
+        for (int i = 0; i < PIXELS; i++) {
+            bool seen = observed && n != 1 && mask[i] != 0;
+            double before = start[n * PIXELS + i];
+            double x0_hat =
+                (double)step->from_x * before + (double)step->from_eps * (double)eps_hat[n * PIXELS + i];
+            double residual = seen ? y[i] - x0_hat : 0, x0 = step->projection && seen ? y[i] : x0_hat;
+            double next = (double)step->mean_x0 * x0 + (double)step->mean_x * before +
+                          (double)step->gain * residual + (double)step->sigma * (double)z[i];
+            if (step->replacement && seen)
+                next = (double)step->replace_y * (double)y[i] + (double)step->replace_noise * (double)xi[i];
+            /* ten roundings of terms that stay below 20 with the coefficients used here */
+            CHECK_NEAR(x[n * PIXELS + i], next, 10 * FLT_EPSILON * 20);
+        }
+    }
+}
+
+static void test_reverse(void) {
+    const ReverseStep ancestral = {
+        .from_x = 1.25f, .from_eps = -0.75f, .mean_x0 = 0.125f, .mean_x = 0.875f, .sigma = 0.1f};
+    ReverseStep step = ancestral;
+    check_reverse(&step, false);
+    check_reverse(&step, true);
+    step.gain = 0.6f; /* guided */
+    check_reverse(&step, true);
+    step.projection = true;
+    check_reverse(&step, true);
+    step.replacement = true; /* the report's stack */
+    step.replace_y = 0.9f;
+    step.replace_noise = 0.43f;
+    check_reverse(&step, true);
+    step.gain = 0;
+    step.projection = false; /* replacement only */
+    check_reverse(&step, true);
+    step.sigma = 0;
+    step.replace_noise = 0; /* the last step */
+    check_reverse(&step, true);
+    check_reverse(&step, false);
+}
+
+int main(void) {
+    test_exp();
+    test_noise();
+    test_loss();
+    test_accumulate();
+    test_finish_gradient();
+    test_adamw(0);
+    test_adamw(0.01f);
+    test_reverse();
+    return test_result();
+}

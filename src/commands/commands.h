@@ -1,0 +1,14 @@
+/* The subcommands: argument tables and entry points. Every run function is collective. */
+#ifndef COMMANDS_COMMANDS_H
+#define COMMANDS_COMMANDS_H
+
+#include "commands/session.h"
+
+typedef struct Command {
+    CommandDescription description;
+    Status (*run)(Session *session);
+} Command;
+
+extern const Command command_train, command_sample, command_posterior, command_inspect, command_bench;
+
+#endif

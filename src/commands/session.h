@@ -1,0 +1,42 @@
+/* What every command starts with: ranks, device, threads, arguments, and its run directory. */
+#ifndef COMMANDS_SESSION_H
+#define COMMANDS_SESSION_H
+
+#include "commands/arguments.h"
+#include "comm/comm.h"
+#include "io/checkpoint.h"
+#include "io/run_directory.h"
+#include "kernels/backend.h"
+
+typedef struct Session {
+    Arguments arguments; /* arguments.config is the configuration in force */
+    const char *command; /* "train" */
+    Comm *comm;
+    bool root; /* rank 0, which alone reads and writes files */
+    const Backend *backend;
+    int threads;      /* per rank */
+    RunDirectory run; /* path and name on every rank; the lock on rank 0 */
+    char started[32]; /* ISO 8601 */
+    double start_seconds;
+} Session;
+
+/* Resolves --device and the number of threads; checks what the device cannot do. Collective. */
+Status session_choose_device(Session *session);
+
+/* Chooses the run's name on rank 0 and opens its directory; every rank gets the name. Collective. */
+Status session_open_run(Session *session);
+
+/* Path of a file of the run: "RUN/name". */
+Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]);
+
+/* Writes the run's config.json, if this is rank 0. */
+Status session_write_config(const Session *session);
+
+/* Version, commit, compiler, libraries, instruction set, hosts and ranks as a JSON object, owned by the caller; NULL on
+ * other ranks than 0. Ranks whose builds or processors differ are named in a warning. Collective. */
+Status session_provenance(const Session *session, char **json);
+
+/* Prints what runs where: one line. */
+void session_announce(const Session *session);
+
+#endif

@@ -86,6 +86,9 @@ const ConfigKey *config_key(int index);
 /* Index of a key given as "train.batch"; -1 if there is none. */
 int config_find(const char *path);
 
+/* Whether `word` is one of "a|b|c". */
+bool config_is_choice(const char *choices, const char *word);
+
 /* All keys at their defaults, none explicitly set. */
 void config_defaults(Config *config);
 

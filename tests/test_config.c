@@ -273,7 +273,7 @@ static void test_round_trip(void) {
     check_round_trip(&config);
     CHECK_OK(config_to_json(&config, &json));
     CHECK(json &&
-          strncmp(json, "{\n  \"seed\": \"0\",\n  \"threads\": 0,\n  \"data\": {\n    \"dir\": ", 60) == 0);
+          strstr(json, "{\n  \"seed\": \"0\",\n  \"threads\": 0,\n  \"data\": {\n    \"dir\": ") == json);
     CHECK(json && strstr(json, "    \"channels\": [64, 128, 256],\n") && strstr(json, "\"lr\": 0.0002,\n"));
     free(json);
     for (size_t i = 0; i < sizeof awkward / sizeof *awkward; i++) {

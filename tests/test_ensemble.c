@@ -1,0 +1,140 @@
+/* Measures of ensembles: by hand, by brute force, and calibrated on draws that are exact by construction. */
+#include "tests/test.h"
+
+#include "core/rng.h"
+#include "diffusion/ensemble.h"
+
+static void fill_normal(uint32_t step, float *out, int64_t count) {
+    rng_fill_normal(rng_key(2024, RNG_TEST, step, 0), out, count);
+}
+
+/* Two pixels observed, one missing, three draws; worked out on paper. */
+static void test_by_hand(void) {
+    const float draws[3][3] = {{0, 1, 2}, {1, 1, 4}, {2, 1, 9}}, truth[3] = {1, 0, 3}, mask[3] = {1, 1, 0};
+    EnsembleReport report;
+    float mean[3], deviation[3];
+    CHECK_OK(ensemble_measure(draws[0], 3, truth, mask, 3, &report));
+    CHECK(report.draws == 3 && report.observed.pixels == 2 && report.missing.pixels == 1);
+    CHECK_NEAR(report.nominal_coverage, 0.5, 0);                        /* [smallest, largest] of 3 draws */
+    CHECK_NEAR(report.observed.rmse, sqrt(0.5), 1e-15);                 /* means 1, 1; errors 0, 1 */
+    CHECK_NEAR(report.observed.psnr, 20 * log10(2 / sqrt(0.5)), 1e-12); /* 9.03 dB */
+    CHECK_NEAR(report.observed.spread, 0.5, 1e-15);                     /* 1 and 0 */
+    CHECK_NEAR(report.observed.coverage, 0.5, 0);                       /* 1 in [0, 2]; 0 not in [1, 1] */
+    CHECK_NEAR(report.observed.crps, ((2.0 / 3 - 4.0 / 6) + 1) / 2,
+               1e-15); /* pairs: 1 + 1 + 2 = 4 over n (n-1) */
+    CHECK_NEAR(report.missing.rmse, 2, 1e-15);
+    CHECK_NEAR(report.missing.spread, sqrt((9 + 1 + 16) / 2.0), 1e-15);
+    CHECK_NEAR(report.missing.coverage, 1, 0);
+    CHECK_NEAR(report.missing.crps, 8.0 / 3 - 14.0 / 6, 1e-15);
+    ensemble_moments(draws[0], 3, 3, mean, deviation);
+    CHECK(mean[0] == 1 && mean[1] == 1 && mean[2] == 5);
+    CHECK_NEAR(deviation[2], sqrt(13), 3e-7); /* float rounding of 3.6 */
+}
+
+/* CRPS by its double sum, coverage by counting, for odd and even numbers of unsorted draws. */
+static void test_brute_force(void) {
+    enum { PIXELS = 7, MOST = 41 };
+    float draws[MOST * PIXELS], truth[PIXELS], mask[PIXELS] = {0};
+    fill_normal(1, draws, MOST * PIXELS);
+    fill_normal(2, truth, PIXELS);
+    for (int n = 2; n <= MOST; n++) {
+        EnsembleReport report;
+        double crps = 0, covered = 0;
+        int64_t a = ensemble_interval_rank(n);
+        CHECK_OK(ensemble_measure(draws, n, truth, mask, PIXELS, &report));
+        for (int p = 0; p < PIXELS; p++) {
+            double error = 0, pairs = 0;
+            int below = 0;
+            for (int i = 0; i < n; i++) {
+                error += fabs((double)draws[i * PIXELS + p] - truth[p]);
+                below += draws[i * PIXELS + p] < truth[p];
+                for (int j = 0; j < n; j++)
+                    pairs += fabs((double)draws[i * PIXELS + p] - draws[j * PIXELS + p]);
+            }
+            crps += error / n - pairs / (2.0 * n * (n - 1));
+            covered += below >= a && below <= n - a; /* at least a draws on either side */
+        }
+        CHECK_NEAR(report.missing.crps, crps / PIXELS, 1e-13); /* sums of at most 1681 doubles near 1 */
+        CHECK_NEAR(report.missing.coverage, covered / PIXELS, 1e-15);
+    }
+}
+
+static void test_edges(void) {
+    const float draws[2] = {0.5f, 0.25f}, truth[2] = {0.5f, 0.25f}, mask[2] = {1, 1};
+    EnsembleReport report;
+    CHECK_OK(ensemble_measure(draws, 1, truth, mask, 2, &report));
+    CHECK(report.observed.rmse == 0 && isinf(report.observed.psnr));
+    CHECK(isnan(report.observed.spread) && isnan(report.observed.coverage) && isnan(report.observed.crps));
+    CHECK(isnan(report.nominal_coverage) && report.missing.pixels == 0 && isnan(report.missing.rmse));
+    CHECK_ERROR(ensemble_measure(draws, 0, truth, mask, 2, &report), STATUS_FAILURE, "1 draw or more");
+}
+
+static void test_interval(void) {
+    const int64_t draws[] = {2, 9, 19, 20, 31, 39, 64, 99};
+    const int64_t ranks[] = {1, 1, 1, 1, 2, 2, 3, 5};
+    for (int i = 0; i < 8; i++)
+        CHECK(ensemble_interval_rank(draws[i]) == ranks[i]);
+    CHECK(ensemble_interval_rank(1) == 0);
+}
+
+/* Truths from N(0.3, 0.5^2) and `n` draws from N(0.3, (0.5 width)^2), 20000 independent pixels. */
+enum { TRIALS = 20000 };
+static const double DEVIATION = 0.5;
+
+static EnsembleReport gaussian_report(int64_t n, double width) {
+    float *draws = malloc(sizeof *draws * (size_t)(n * TRIALS)), *truth = malloc(sizeof *truth * TRIALS);
+    float *mask = calloc(TRIALS, sizeof *mask);
+    EnsembleReport report;
+    fill_normal(3, draws, n * TRIALS);
+    fill_normal(4, truth, TRIALS);
+    for (int64_t i = 0; i < n * TRIALS; i++)
+        draws[i] = (float)(0.3 + DEVIATION * width * draws[i]);
+    for (int64_t i = 0; i < TRIALS; i++)
+        truth[i] = (float)(0.3 + DEVIATION * truth[i]);
+    CHECK_OK(ensemble_measure(draws, n, truth, mask, TRIALS, &report));
+    free(draws);
+    free(truth);
+    free(mask);
+    return report;
+}
+
+/* Expected CRPS of N(0, d^2) for truths from N(0, s^2): E|x - y| - E|x - x'| / 2 = sqrt(2/pi) sqrt(s^2 + d^2)
+ * - d / sqrt(pi); for d = s it is s / sqrt(pi). */
+static double gaussian_crps(double d) {
+    const double pi = 3.14159265358979323846;
+    return sqrt(2 / pi) * sqrt(DEVIATION * DEVIATION + d * d) - d / sqrt(pi);
+}
+
+static void test_calibration(void) {
+    const int64_t counts[] = {2, 19, 40};
+    for (int i = 0; i < 3; i++) {
+        EnsembleReport exact = gaussian_report(counts[i], 1);
+        double nominal = exact.nominal_coverage, error = sqrt(nominal * (1 - nominal) / TRIALS);
+        CHECK(counts[i] == 2 || fabs(nominal - 0.9) < 0.01);
+        CHECK_NEAR(exact.missing.coverage, nominal, 4 * error);
+        /* A pixel's CRPS has a standard deviation below E[(x - y)^2]^(1/2) = 0.71. */
+        CHECK_NEAR(exact.missing.crps, gaussian_crps(DEVIATION), 4 * 0.71 / sqrt(TRIALS));
+        CHECK_NEAR(exact.missing.rmse, DEVIATION * sqrt(1 + 1.0 / (double)counts[i]),
+                   4 * 0.62 / sqrt(2.0 * TRIALS));
+    }
+    EnsembleReport exact = gaussian_report(19, 1), wide = gaussian_report(19, 1.3),
+                   narrow = gaussian_report(19, 0.7);
+    double error = sqrt(0.9 * 0.1 / TRIALS);
+    CHECK_NEAR(exact.nominal_coverage, 0.9, 1e-15);
+    CHECK_NEAR(exact.missing.spread, DEVIATION * 0.98621,
+               4 * 0.09 / sqrt(TRIALS));            /* c4(19); sd of s below 0.09 */
+    CHECK(wide.missing.coverage > 0.9 + 4 * error); /* what the check above must not accept */
+    CHECK(narrow.missing.coverage < 0.9 - 4 * error);
+    CHECK(wide.missing.crps > exact.missing.crps && narrow.missing.crps > exact.missing.crps);
+    CHECK_NEAR(wide.missing.crps, gaussian_crps(1.3 * DEVIATION), 4 * 0.82 / sqrt(TRIALS));
+    CHECK_NEAR(narrow.missing.crps, gaussian_crps(0.7 * DEVIATION), 4 * 0.62 / sqrt(TRIALS));
+}
+
+int main(void) {
+    test_by_hand();
+    test_brute_force();
+    test_edges();
+    test_interval();
+    test_calibration();
+    return test_result();
+}

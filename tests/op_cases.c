@@ -1,0 +1,288 @@
+#include "op_cases.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+
+typedef struct ConvolutionSize {
+    bool transposed;
+    int64_t n, h, w, in, out;
+    int kernel, stride, pad;
+} ConvolutionSize;
+
+typedef struct NormSize {
+    int64_t n, h, w, c;
+    int groups;
+    bool shift, dshift, silu, addend;
+} NormSize;
+
+static const ConvolutionSize convolutions[] = {
+    {false, 3, 5, 3, 1, 8, 3, 1, 1},     {false, 3, 5, 3, 8, 1, 3, 1, 1},
+    {false, 8, 7, 7, 3, 16, 3, 1, 1},    {false, 1, 28, 28, 1, 16, 3, 1, 1},
+    {false, 1, 28, 28, 16, 1, 3, 1, 1},  {false, 3, 14, 14, 24, 8, 3, 1, 1},
+    {false, 3, 7, 7, 64, 24, 3, 1, 1},   {false, 1, 14, 14, 64, 64, 3, 1, 1},
+    {false, 8, 7, 7, 8, 64, 3, 1, 1},    {false, 1, 1, 1, 8, 8, 3, 1, 1},
+    {false, 3, 28, 28, 3, 3, 3, 1, 1},   {false, 3, 5, 3, 3, 8, 1, 1, 0},
+    {false, 8, 7, 7, 24, 16, 1, 1, 0},   {false, 1, 14, 14, 64, 8, 1, 1, 0},
+    {false, 3, 28, 28, 16, 1, 1, 1, 0},  {false, 1, 5, 3, 1, 24, 1, 1, 0},
+    {false, 3, 28, 28, 8, 8, 4, 2, 1},   {false, 8, 14, 14, 16, 24, 4, 2, 1},
+    {false, 1, 14, 14, 64, 64, 4, 2, 1}, {false, 3, 5, 3, 3, 8, 4, 2, 1},
+    {false, 1, 7, 7, 8, 16, 4, 2, 1},    {false, 3, 2, 6, 1, 1, 4, 2, 1},
+    {true, 3, 7, 7, 8, 8, 4, 2, 1},      {true, 8, 7, 7, 24, 16, 4, 2, 1},
+    {true, 1, 14, 14, 64, 64, 4, 2, 1},  {true, 3, 5, 3, 3, 1, 4, 2, 1},
+    {true, 1, 3, 5, 1, 8, 4, 2, 1},      {true, 3, 1, 1, 16, 3, 4, 2, 1},
+};
+
+static const NormSize norms[] = {
+    /* every combination of options, two channels per group */
+    {3, 5, 3, 8, 4, false, false, false, false},
+    {3, 5, 3, 8, 4, false, false, false, true},
+    {3, 5, 3, 8, 4, false, false, true, false},
+    {3, 5, 3, 8, 4, false, false, true, true},
+    {3, 5, 3, 8, 4, true, true, false, false},
+    {3, 5, 3, 8, 4, true, true, false, true},
+    {3, 5, 3, 8, 4, true, true, true, false},
+    {3, 5, 3, 8, 4, true, true, true, true},
+    {3, 5, 3, 8, 4, true, false, true, true},
+    /* one channel per group */
+    {3, 5, 3, 8, 8, true, true, true, true},
+    {8, 7, 7, 16, 16, false, false, true, false},
+    {3, 7, 7, 3, 3, true, true, false, true},
+    {1, 5, 3, 1, 1, false, false, false, false},
+    /* one group, odd widths, one pixel, the network's own sizes */
+    {3, 7, 7, 3, 1, true, true, true, true},
+    {3, 14, 14, 24, 8, true, true, true, true},
+    {3, 1, 1, 16, 2, true, true, true, false},
+    {8, 14, 14, 64, 8, true, true, true, true},
+    {1, 28, 28, 64, 8, true, true, true, true},
+    {8, 28, 28, 16, 8, false, false, true, true},
+    {1, 7, 7, 256, 8, false, false, true, false},
+    {1, 7, 7, 24, 2, true, true, false, false},
+};
+
+static const int64_t linears[][3] = {{1, 1, 1},  {3, 3, 8},     {8, 64, 24}, {3, 256, 256},
+                                     {3, 24, 1}, {8, 256, 128}, {1, 64, 3},  {3, 7, 17}}; /* n, in, out */
+static const int64_t embeddings[][2] = {{3, 2}, {8, 64}, {1, 256}, {3, 6}};               /* n, channels */
+static const int64_t elementwise[][4] = {
+    {3, 5, 3, 3}, {8, 1, 1, 256}, {1, 1, 1, 1}, {1, 7, 7, 24}, {3, 14, 14, 8}};
+static const int64_t concats[][5] = {
+    {3, 5, 3, 3, 8}, {1, 7, 7, 64, 24}, {8, 14, 14, 16, 16}, {1, 1, 1, 1, 1}};
+static const int64_t slices[][6] = {{3, 5, 3, 11, 0, 3},
+                                    {3, 5, 3, 11, 3, 8},
+                                    {8, 14, 14, 32, 16, 16},
+                                    {1, 3, 5, 1, 0, 1}}; /* ..., offset, count */
+
+static const ConvolutionSize unet_convolutions[] = {
+    {false, 8, 28, 28, 1, 64, 3, 1, 1},    {false, 8, 28, 28, 64, 64, 3, 1, 1},
+    {false, 8, 28, 28, 128, 64, 3, 1, 1},  {false, 8, 14, 14, 128, 128, 3, 1, 1},
+    {false, 8, 14, 14, 256, 128, 3, 1, 1}, {false, 8, 7, 7, 256, 256, 3, 1, 1},
+    {false, 8, 28, 28, 64, 1, 3, 1, 1},    {false, 8, 28, 28, 128, 64, 1, 1, 0},
+    {false, 8, 28, 28, 64, 64, 4, 2, 1},   {false, 8, 14, 14, 128, 128, 4, 2, 1},
+    {true, 8, 7, 7, 256, 128, 4, 2, 1},    {true, 8, 14, 14, 128, 64, 4, 2, 1},
+};
+
+static const NormSize unet_norms[] = {
+    {8, 28, 28, 64, 8, true, true, true, true},
+    {8, 14, 14, 128, 8, true, true, true, true},
+    {8, 7, 7, 256, 8, true, true, true, true},
+};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+static Shape shape(int64_t a, int64_t b, int64_t c, int64_t d) {
+    return (Shape){{a, b, c, d}};
+}
+
+enum { LARGEST_CASE_COUNT = 256 };
+
+static OpDescription *append(OpCases *cases, OpKind kind) {
+    OpDescription *op = &cases->list[cases->count++];
+    if (cases->count > LARGEST_CASE_COUNT)
+        abort(); /* a mistake in this file's tables */
+    op->kind = kind;
+    return op;
+}
+
+static void append_convolution(OpCases *cases, const ConvolutionSize *s) {
+    OpAttributes attributes = {.kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    Shape x = shape(s->n, s->h, s->w, s->in), y = shape(s->n, 0, 0, s->out), bias = shape(s->out, 1, 1, 1);
+    Shape weight = s->transposed ? shape(s->in, s->out, s->kernel, s->kernel)
+                                 : shape(s->out, s->in, s->kernel, s->kernel);
+    for (int k = 1; k <= 2; k++)
+        y.d[k] = s->transposed ? (x.d[k] - 1) * s->stride - 2 * s->pad + s->kernel
+                               : (x.d[k] + 2 * s->pad - s->kernel) / s->stride + 1;
+    OpDescription *op = append(cases, s->transposed ? OP_CONV_TRANSPOSE2D : OP_CONV2D);
+    *op = (OpDescription){op->kind, attributes, {x, weight, bias}, {y}};
+    op = append(cases, s->transposed ? OP_CONV_TRANSPOSE2D_BACKWARD_DATA : OP_CONV2D_BACKWARD_DATA);
+    *op = (OpDescription){op->kind, attributes, {y, weight}, {x}};
+    op = append(cases,
+                s->transposed ? OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS : OP_CONV2D_BACKWARD_PARAMETERS);
+    *op = (OpDescription){op->kind, attributes, {x, y}, {weight, bias}};
+}
+
+static void append_norm(OpCases *cases, const NormSize *s) {
+    OpAttributes attributes = {.groups = s->groups, .silu = s->silu, .epsilon = 1e-5f};
+    const Shape absent = {{0}};
+    Shape x = shape(s->n, s->h, s->w, s->c), gamma = shape(s->c, 1, 1, 1),
+          moment = shape(s->n, 1, 1, s->groups);
+    Shape row = shape(s->n, 1, 1, s->c), shift = s->shift ? row : absent;
+    OpDescription *op = append(cases, OP_GROUP_NORM);
+    *op = (OpDescription){op->kind, attributes, {x, shift, gamma, gamma}, {x, moment, moment}};
+    op = append(cases, OP_GROUP_NORM_BACKWARD);
+    *op = (OpDescription){op->kind,
+                          attributes,
+                          {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
+                          {x, gamma, gamma, s->dshift ? row : absent}};
+}
+
+static void append_linear(OpCases *cases, const int64_t s[3]) {
+    Shape x = shape(s[0], 1, 1, s[1]), y = shape(s[0], 1, 1, s[2]);
+    Shape weight = shape(s[2], s[1], 1, 1), bias = shape(s[2], 1, 1, 1);
+    *append(cases, OP_LINEAR) =
+        (OpDescription){.kind = OP_LINEAR, .inputs = {x, weight, bias}, .outputs = {y}};
+    *append(cases, OP_LINEAR_BACKWARD_DATA) =
+        (OpDescription){.kind = OP_LINEAR_BACKWARD_DATA, .inputs = {y, weight}, .outputs = {x}};
+    *append(cases, OP_LINEAR_BACKWARD_PARAMETERS) =
+        (OpDescription){.kind = OP_LINEAR_BACKWARD_PARAMETERS, .inputs = {x, y}, .outputs = {weight, bias}};
+}
+
+static void append_rest(OpCases *cases) {
+    for (int i = 0; i < COUNT(embeddings); i++) {
+        OpDescription *op = append(cases, OP_TIME_EMBEDDING);
+        op->inputs[0] = shape(embeddings[i][0], 1, 1, 1);
+        op->outputs[0] = shape(embeddings[i][0], 1, 1, embeddings[i][1]);
+    }
+    for (int i = 0; i < COUNT(elementwise); i++) {
+        const int64_t *e = elementwise[i];
+        Shape x = shape(e[0], e[1], e[2], e[3]);
+        *append(cases, OP_SILU) = (OpDescription){.kind = OP_SILU, .inputs = {x}, .outputs = {x}};
+        *append(cases, OP_SILU_BACKWARD) =
+            (OpDescription){.kind = OP_SILU_BACKWARD, .inputs = {x, x}, .outputs = {x}};
+        *append(cases, OP_ADD) = (OpDescription){.kind = OP_ADD, .inputs = {x, x}, .outputs = {x}};
+    }
+    for (int i = 0; i < COUNT(concats); i++) {
+        const int64_t *c = concats[i];
+        OpDescription *op = append(cases, OP_CONCAT);
+        op->inputs[0] = shape(c[0], c[1], c[2], c[3]);
+        op->inputs[1] = shape(c[0], c[1], c[2], c[4]);
+        op->outputs[0] = shape(c[0], c[1], c[2], c[3] + c[4]);
+    }
+    for (int i = 0; i < COUNT(slices); i++) {
+        const int64_t *s = slices[i];
+        OpDescription *op = append(cases, OP_SLICE);
+        op->attributes.offset = s[4];
+        op->inputs[0] = shape(s[0], s[1], s[2], s[3]);
+        op->outputs[0] = shape(s[0], s[1], s[2], s[5]);
+    }
+}
+
+Status op_cases_create(OpCases *cases) {
+    Status status = STATUS_OK;
+    *cases = (OpCases){0};
+    TRY(ALLOCATE(&cases->list, LARGEST_CASE_COUNT));
+    for (int i = 0; i < COUNT(convolutions); i++)
+        append_convolution(cases, &convolutions[i]);
+    for (int i = 0; i < COUNT(norms); i++)
+        append_norm(cases, &norms[i]);
+    for (int i = 0; i < COUNT(linears); i++)
+        append_linear(cases, linears[i]);
+    append_rest(cases);
+done:
+    return status;
+}
+
+Status op_cases_create_unet(OpCases *cases) {
+    const int64_t dense[3] = {8, 256, 256};
+    Status status = STATUS_OK;
+    *cases = (OpCases){0};
+    TRY(ALLOCATE(&cases->list, LARGEST_CASE_COUNT));
+    for (int i = 0; i < COUNT(unet_convolutions); i++)
+        append_convolution(cases, &unet_convolutions[i]);
+    for (int i = 0; i < COUNT(unet_norms); i++)
+        append_norm(cases, &unet_norms[i]);
+    append_linear(cases, dense);
+done:
+    return status;
+}
+
+const char *op_case_text(const OpDescription *op, char text[256]) {
+    const OpAttributes *a = &op->attributes;
+    int length = snprintf(text, 256, "%s", op_name(op->kind));
+    if (a->kernel)
+        length += snprintf(text + length, 256 - (size_t)length, " %dx%d stride %d pad %d", a->kernel,
+                           a->kernel, a->stride, a->pad);
+    if (a->groups)
+        length +=
+            snprintf(text + length, 256 - (size_t)length, " groups %d%s", a->groups, a->silu ? " silu" : "");
+    for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS; k++) {
+        Shape s = k < OP_MAX_INPUTS ? op->inputs[k] : op->outputs[k - OP_MAX_INPUTS];
+        if (k == OP_MAX_INPUTS)
+            length += snprintf(text + length, 256 - (size_t)length, " ->");
+        if (s.d[0] && length < 220)
+            length += snprintf(text + length, 256 - (size_t)length,
+                               " (%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ")", s.d[0], s.d[1], s.d[2],
+                               s.d[3]);
+    }
+    return text;
+}
+
+/* Every operand name in ops.def. */
+static const char *const operand_names[] = {"t",    "e",    "x",    "y",      "a",       "b",     "weight",
+                                            "bias", "dy",   "dx",   "dbias",  "dweight", "shift", "gamma",
+                                            "beta", "mean", "rstd", "addend", "dgamma",  "dbeta", "dshift"};
+
+const char *op_input_name(OpKind kind, int index) {
+    for (int k = 0; k < COUNT(operand_names); k++)
+        if (op_input(kind, operand_names[k]) == index)
+            return operand_names[k];
+    return "?";
+}
+
+const char *op_output_name(OpKind kind, int index) {
+    for (int k = 0; k < COUNT(operand_names); k++)
+        if (op_output(kind, operand_names[k]) == index)
+            return operand_names[k];
+    return "?";
+}
+
+bool op_operand_is_parameter(const char *name) {
+    static const char *const parameters[] = {"weight", "bias", "gamma", "beta"};
+    for (int k = 0; k < COUNT(parameters); k++)
+        if (strcmp(name, parameters[k]) == 0 || (name[0] == 'd' && strcmp(name + 1, parameters[k]) == 0))
+            return true;
+    return false;
+}
+
+/* Timesteps are whole numbers; rstd is positive; SiLU meets numbers whose exp overflows a float. */
+static float input_value(const OpDescription *op, const char *name, float normal, int64_t i,
+                         float magnitude) {
+    static const float extremes[] = {-100, 100, -30, 30, 0, -0.0f};
+    if (strcmp(name, "t") == 0)
+        return floorf(fminf(fabsf(normal) * 120 * magnitude, 999));
+    if (strcmp(name, "gamma") == 0)
+        return 1 + 0.3f * normal;
+    if (strcmp(name, "weight") == 0 || strcmp(name, "bias") == 0 || strcmp(name, "beta") == 0)
+        return 0.5f * normal;
+    if (strcmp(name, "rstd") == 0)
+        return 0.5f + fabsf(normal);
+    if (op->kind == OP_SILU || op->kind == OP_SILU_BACKWARD)
+        return strcmp(name, "x") == 0 && i < COUNT(extremes) ? extremes[i] : 4 * normal * magnitude;
+    if (strcmp(name, "x") == 0 && op->attributes.groups)
+        return 0.7f + normal * magnitude; /* a mean to be removed */
+    return normal * magnitude;
+}
+
+void op_case_inputs(const OpDescription *op, uint64_t seed, float magnitude, float *const *in) {
+    for (int k = 0; k < op_input_count(op->kind); k++) {
+        int64_t count = shape_count(op->inputs[k]);
+        if (count == 0)
+            continue;
+        const char *name = op_input_name(op->kind, k);
+        rng_fill_normal(rng_key(seed, RNG_TEST, 0, (uint32_t)k), in[k], count);
+        for (int64_t i = 0; i < count; i++)
+            in[k][i] = input_value(op, name, in[k][i], i, magnitude);
+    }
+}

@@ -1,0 +1,29 @@
+/* Runs a prepared op in guarded, poisoned memory of its backend. */
+#ifndef TESTS_OP_RIG_H
+#define TESTS_OP_RIG_H
+
+#include "kernels/backend.h"
+
+/* Host tensors of one op; all arrays owned, NULL where absent. */
+typedef struct OpTensors {
+    float *in[OP_MAX_INPUTS], *out[OP_MAX_OUTPUTS];
+} OpTensors;
+
+Status op_tensors_create(OpTensors *tensors, const OpDescription *op);
+void op_tensors_release(OpTensors *tensors);
+
+/* Prepares the backend's kernel for the op; release with op_rig_release, also after a failure. */
+Status op_rig_prepare(const Backend *backend, const OpDescription *description, PreparedOp *op);
+void op_rig_release(PreparedOp *op);
+
+/* Hands the parameters among in[] to the kernel's pack, if it has one; the memory they were in is gone
+ * afterwards. */
+Status op_rig_pack(const Backend *backend, PreparedOp *op, float *const *in);
+
+/* Runs once: copies tensors->in into memory surrounded by NaN, fills outputs and scratch with NaN, runs, and
+ * copies the results to tensors->out. Parameters are passed as NULL to kernels with `pack`. Besides the
+ * kernel's own failures, fails if an input changed or if a byte before or after any operand or the scratch
+ * memory was written. May be called by several threads at once. */
+Status op_rig_run(const Backend *backend, const PreparedOp *op, OpTensors *tensors);
+
+#endif

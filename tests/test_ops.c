@@ -1,0 +1,498 @@
+/* Every op on every backend: values, gradients, memory discipline, independence of slots, identical bits.
+ *
+ * test_ops                  the test
+ * test_ops --perf [BACKEND] GFLOP/s of one thread per op at the default network's sizes */
+#include <float.h>
+
+#include "core/rng.h"
+#include "core/team.h"
+#include "kernels/backend.h"
+#include "op_cases.h"
+#include "op_perf.h"
+#include "op_rig.h"
+#include "op_truth.h"
+#include "test.h"
+
+/* Multiples of FLT_EPSILON sqrt(length) size (see op_truth.h); the mean error of a sum of floats is at 0.35,
+ * and 4 allows the largest of 10^5 elements as well as short sums whose terms are themselves rounded. */
+#define TOLERANCE_L2 1.0
+#define TOLERANCE_ELEMENT 4.0
+/* Central differences in double: truncation h^2 times a third derivative (up to about 100 for SiLU of
+ * GroupNorm). */
+#define DIFFERENCE_STEP 1e-4
+#define DIFFERENCE_TRUNCATION 1e-6
+
+enum { SEED = 20240117, SEED_OTHER, SEED_DIRECTION, SEED_FORWARD };
+enum { TEAM_WORKERS = 3, TEAM_TASKS = 7 };
+
+typedef struct Trial {
+    const Backend *backend;
+    const OpDescription *op;
+    PreparedOp prepared;
+    OpTensors tensors, again; /* reference results; for comparisons */
+    double worst;             /* largest error over its tolerance */
+} Trial;
+
+static void complain(const Trial *trial, const char *what, const char *detail) {
+    char text[256];
+    printf("%s: FAILED on backend %s: %s: %s: %s\n", __FILE__, trial->backend->name,
+           op_case_text(trial->op, text), what, detail);
+    test_failures++;
+}
+
+/* Reports a failed call; true if it succeeded. */
+static bool succeeded(const Trial *trial, const char *what, Status status) {
+    if (status != STATUS_OK)
+        complain(trial, what, status_message());
+    return status == STATUS_OK;
+}
+
+static double *to_double(const float *values, int64_t count) {
+    double *copy = values ? malloc((size_t)count * sizeof *copy) : NULL;
+    for (int64_t i = 0; copy && i < count; i++)
+        copy[i] = values[i];
+    return copy;
+}
+
+/* Inputs as they occur: mean and rstd of a backward pass belong to its x and shift. */
+static Status fill_inputs(const OpDescription *op, uint64_t seed, float magnitude, OpTensors *tensors) {
+    Status status = STATUS_OK;
+    OpTruth truth = {0};
+    double *in[OP_MAX_INPUTS] = {0};
+    op_case_inputs(op, seed, magnitude, tensors->in);
+    if (op->kind == OP_GROUP_NORM_BACKWARD) {
+        OpDescription forward = {.kind = OP_GROUP_NORM, .attributes = op->attributes};
+        memcpy(forward.inputs, op->inputs, 4 * sizeof *forward.inputs);
+        forward.outputs[0] = op->inputs[0];
+        forward.outputs[1] = forward.outputs[2] = op->inputs[4];
+        for (int k = 0; k < 4; k++)
+            in[k] = to_double(tensors->in[k], shape_count(op->inputs[k]));
+        TRY(op_truth_create(&truth, &forward, (const double *const *)in));
+        for (int64_t g = 0; g < shape_count(op->inputs[4]); g++) {
+            tensors->in[4][g] = (float)truth.out[1][g];
+            tensors->in[5][g] = (float)truth.out[2][g];
+        }
+    }
+done:
+    op_truth_release(&truth);
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        free(in[k]);
+    return status;
+}
+
+static bool same_bits(const Trial *trial, const OpTensors *a, const OpTensors *b) {
+    for (int k = 0; k < OP_MAX_OUTPUTS; k++)
+        if (a->out[k] &&
+            memcmp(a->out[k], b->out[k], (size_t)shape_count(trial->op->outputs[k]) * sizeof(float)) != 0)
+            return false;
+    return true;
+}
+
+static void copy_inputs(const Trial *trial, OpTensors *to, const OpTensors *from) {
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        if (from->in[k])
+            memcpy(to->in[k], from->in[k], (size_t)shape_count(trial->op->inputs[k]) * sizeof(float));
+}
+
+/* ---- values ---- */
+
+static void compare_output(Trial *trial, const OpTruth *truth, int k, const float *found) {
+    const double unit = FLT_EPSILON * sqrt(truth->length[k]);
+    double squares = 0, sizes = 0, worst = 0;
+    int64_t worst_index = 0;
+    for (int64_t i = 0; i < shape_count(trial->op->outputs[k]); i++) {
+        double error = fabs(found[i] - truth->out[k][i]), size = truth->size[k][i];
+        double ratio = error == 0 ? 0 : error / (TOLERANCE_ELEMENT * unit * size);
+        squares += error * error;
+        sizes += size * size;
+        if (!(ratio <= worst)) { /* also NaN */
+            worst = ratio;
+            worst_index = i;
+        }
+    }
+    double l2 = squares == 0 ? 0 : sqrt(squares) / (TOLERANCE_L2 * unit * sqrt(sizes));
+    if (!(worst <= 1) || !(l2 <= 1)) {
+        char text[200];
+        snprintf(
+            text, sizeof text,
+            "%s: L2 error %.2f, largest error %.2f times its tolerance (element %lld is %.9g, expected %.9g)",
+            op_output_name(trial->op->kind, k), l2, worst, (long long)worst_index, (double)found[worst_index],
+            truth->out[k][worst_index]);
+        complain(trial, "values", text);
+    }
+    trial->worst = fmax(trial->worst, fmax(worst, l2));
+}
+
+static void compare_with_truth(Trial *trial, const OpTensors *tensors) {
+    OpTruth truth = {0};
+    double *in[OP_MAX_INPUTS] = {0};
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        in[k] = to_double(tensors->in[k], shape_count(trial->op->inputs[k]));
+    if (succeeded(trial, "truth", op_truth_create(&truth, trial->op, (const double *const *)in)))
+        for (int k = 0; k < OP_MAX_OUTPUTS; k++)
+            if (tensors->out[k])
+                compare_output(trial, &truth, k, tensors->out[k]);
+    op_truth_release(&truth);
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        free(in[k]);
+}
+
+/* ---- gradients against central differences ---- */
+
+static Shape backward_shape(const OpDescription *op, const char *name) {
+    char gradient[16];
+    snprintf(gradient, sizeof gradient, "d%s", name);
+    int as_input = op_input(op->kind, name), as_gradient = op_output(op->kind, gradient);
+    if (as_input >= 0)
+        return op->inputs[as_input];
+    if (as_gradient >= 0)
+        return op->outputs[as_gradient];
+    /* the bias, which a data gradient does not depend on */
+    return (Shape){{op->inputs[op_input(op->kind, "dy")].d[3], 1, 1, 1}};
+}
+
+/* The op whose gradient this is; false if it is not a gradient. */
+static bool forward_of(const OpDescription *op, OpDescription *forward) {
+    const char *suffix = strstr(op_name(op->kind), "_backward");
+    if (!suffix)
+        return false;
+    *forward = (OpDescription){.attributes = op->attributes};
+    size_t length = (size_t)(suffix - op_name(op->kind));
+    while (strlen(op_name(forward->kind)) != length ||
+           memcmp(op_name(forward->kind), op_name(op->kind), length) != 0)
+        forward->kind++;
+    for (int k = 0; k < op_input_count(forward->kind); k++)
+        forward->inputs[k] = backward_shape(op, op_input_name(forward->kind, k));
+    forward->outputs[0] = op->inputs[op_input(op->kind, "dy")];
+    if (op->kind == OP_GROUP_NORM_BACKWARD)
+        forward->outputs[1] = forward->outputs[2] = op->inputs[op_input(op->kind, "mean")];
+    return true;
+}
+
+static double dot(const double *a, const double *b, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+typedef struct Difference {
+    OpDescription forward;
+    double *in[OP_MAX_INPUTS], *dy, *direction;
+} Difference;
+
+/* <dy, forward(in + amount direction in input k)> */
+static Status forward_product(Difference *d, int k, double amount, double *product) {
+    Status status = STATUS_OK;
+    OpTruth truth = {0};
+    for (int64_t i = 0; i < shape_count(d->forward.inputs[k]); i++)
+        d->in[k][i] += amount * d->direction[i];
+    TRY(op_truth_create(&truth, &d->forward, (const double *const *)d->in));
+    *product = dot(d->dy, truth.out[0], shape_count(d->forward.outputs[0]));
+done:
+    for (int64_t i = 0; i < shape_count(d->forward.inputs[k]); i++)
+        d->in[k][i] -= amount * d->direction[i];
+    op_truth_release(&truth);
+    return status;
+}
+
+/* Output k of the backward op, along a random direction. */
+static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, int k) {
+    Status status = STATUS_OK;
+    const OpDescription *op = trial->op;
+    const char *name = op_output_name(op->kind, k);
+    int input = op_input(d->forward.kind, name + 1), addend = op_input(op->kind, "addend");
+    int64_t count = shape_count(op->outputs[k]);
+    float *normals = NULL;
+    double above = 0, below = 0, product = 0, size = 0;
+    TRY(ALLOCATE(&normals, count));
+    rng_fill_normal(rng_key(SEED_DIRECTION, RNG_TEST, 0, (uint32_t)k), normals, count);
+    d->direction = to_double(normals, count);
+    TRY(forward_product(d, input, DIFFERENCE_STEP, &above));
+    TRY(forward_product(d, input, -DIFFERENCE_STEP, &below));
+    for (int64_t i = 0; i < count; i++) {
+        double gradient = trial->tensors.out[k][i];
+        if (strcmp(name, "dx") == 0 && addend >= 0 && trial->tensors.in[addend])
+            gradient -= trial->tensors.in[addend][i];
+        product += gradient * d->direction[i];
+        size += truth->size[k][i] * truth->size[k][i];
+    }
+    double difference = (above - below) / (2 * DIFFERENCE_STEP),
+           along = sqrt(dot(d->direction, d->direction, count));
+    double dy = sqrt(dot(d->dy, d->dy, shape_count(d->forward.outputs[0])));
+    /* the kernel's rounding (as in compare_output) and the difference's truncation, both by Cauchy-Schwarz */
+    double tolerance = TOLERANCE_L2 * FLT_EPSILON * sqrt(truth->length[k]) * sqrt(size) * along +
+                       DIFFERENCE_TRUNCATION * dy * along;
+    if (!(fabs(product - difference) <= tolerance)) {
+        char text[160];
+        snprintf(text, sizeof text, "%s along a direction is %.9g, central difference %.9g, tolerance %.2g",
+                 name, product, difference, tolerance);
+        complain(trial, "gradient", text);
+    }
+done:
+    free(normals);
+    free(d->direction);
+    d->direction = NULL;
+    return status;
+}
+
+static void check_gradients(Trial *trial) {
+    Difference d = {0};
+    OpTruth truth = {0};
+    OpTensors values = {0};
+    double *in[OP_MAX_INPUTS] = {0};
+    const OpDescription *op = trial->op;
+    int dy = op_input(op->kind, "dy");
+    if (!forward_of(op, &d.forward) || !succeeded(trial, "tensors", op_tensors_create(&values, &d.forward)))
+        goto done;
+    op_case_inputs(&d.forward, SEED_FORWARD, 1, values.in); /* for inputs the gradient does not depend on */
+    for (int k = 0; k < op_input_count(d.forward.kind); k++) {
+        int source = op_input(op->kind, op_input_name(d.forward.kind, k));
+        const float *from = source >= 0 ? trial->tensors.in[source] : values.in[k];
+        d.in[k] = to_double(from, shape_count(d.forward.inputs[k]));
+    }
+    d.dy = to_double(trial->tensors.in[dy], shape_count(op->inputs[dy]));
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        in[k] = to_double(trial->tensors.in[k], shape_count(op->inputs[k]));
+    if (succeeded(trial, "truth", op_truth_create(&truth, op, (const double *const *)in)))
+        for (int k = 0; k < OP_MAX_OUTPUTS; k++)
+            if (trial->tensors.out[k])
+                (void)succeeded(trial, "gradient", check_gradient(trial, &d, &truth, k));
+done:
+    op_truth_release(&truth);
+    op_tensors_release(&values);
+    for (int k = 0; k < OP_MAX_INPUTS; k++) {
+        free(d.in[k]);
+        free(in[k]);
+    }
+    free(d.dy);
+}
+
+/* ---- bits ---- */
+
+/* Puts sample `from` of source into slot `to` of target, for every operand that has samples. */
+static void copy_sample(const OpDescription *op, OpTensors *target, int64_t to, const OpTensors *source,
+                        int64_t from) {
+    for (int k = 0; k < op_input_count(op->kind); k++)
+        if (source->in[k] && !op_operand_is_parameter(op_input_name(op->kind, k))) {
+            int64_t size = shape_count(op->inputs[k]) / op->inputs[k].d[0];
+            memcpy(target->in[k] + to * size, source->in[k] + from * size, (size_t)size * sizeof(float));
+        }
+}
+
+static bool same_sample(const OpDescription *op, const OpTensors *a, int64_t slot_a, const OpTensors *b,
+                        int64_t slot_b) {
+    for (int k = 0; k < op_output_count(op->kind); k++)
+        if (a->out[k] && !op_operand_is_parameter(op_output_name(op->kind, k))) {
+            int64_t size = shape_count(op->outputs[k]) / op->outputs[k].d[0];
+            if (memcmp(a->out[k] + slot_a * size, b->out[k] + slot_b * size, (size_t)size * sizeof(float)) !=
+                0)
+                return false;
+        }
+    return true;
+}
+
+/* The first and the last sample, in every slot, among other neighbours: the same bits. */
+static void check_slots(Trial *trial, OpTensors *others) {
+    const OpDescription *op = trial->op;
+    const int64_t slots = op->inputs[0].d[0];
+    for (int64_t sample = 0; sample<slots; sample += slots> 1 ? slots - 1 : 1)
+        for (int64_t slot = 0; slot < slots; slot++) {
+            copy_inputs(trial, &trial->again, others);
+            for (int k = 0; k < op_input_count(op->kind); k++)
+                if (trial->again.in[k] && op_operand_is_parameter(op_input_name(op->kind, k)))
+                    memcpy(trial->again.in[k], trial->tensors.in[k],
+                           (size_t)shape_count(op->inputs[k]) * sizeof(float));
+            copy_sample(op, &trial->again, slot, &trial->tensors, sample);
+            if (!succeeded(trial, "slots", op_rig_run(trial->backend, &trial->prepared, &trial->again)))
+                return;
+            if (!same_sample(op, &trial->tensors, sample, &trial->again, slot)) {
+                complain(trial, "slots", "a sample's result depends on its slot or its neighbours");
+                return;
+            }
+        }
+}
+
+typedef struct TeamRun {
+    Trial *trial;
+    OpTensors *tensors; /* (TEAM_TASKS) */
+} TeamRun;
+
+static Status team_task(void *context, int worker, int64_t task) {
+    TeamRun *run = context;
+    (void)worker;
+    return op_rig_run(run->trial->backend, &run->trial->prepared, &run->tensors[task]);
+}
+
+static void check_threads(Trial *trial) {
+    OpTensors tensors[TEAM_TASKS] = {0};
+    TeamRun run = {trial, tensors};
+    bool ready = true;
+    for (int i = 0; i < TEAM_TASKS; i++) {
+        ready = ready && succeeded(trial, "tensors", op_tensors_create(&tensors[i], trial->op));
+        if (ready)
+            copy_inputs(trial, &tensors[i], &trial->tensors);
+    }
+    if (ready && succeeded(trial, "threads", team_run(TEAM_WORKERS, TEAM_TASKS, team_task, &run)))
+        for (int i = 0; i < TEAM_TASKS; i++)
+            if (!same_bits(trial, &trial->tensors, &tensors[i])) {
+                complain(trial, "threads", "a run beside others gives other bits than a run alone");
+                break;
+            }
+    for (int i = 0; i < TEAM_TASKS; i++)
+        op_tensors_release(&tensors[i]);
+}
+
+/* A second run, and a run of a second preparation of the same op. */
+static void check_repetition(Trial *trial) {
+    PreparedOp second = {0};
+    copy_inputs(trial, &trial->again, &trial->tensors);
+    if (succeeded(trial, "second run", op_rig_run(trial->backend, &trial->prepared, &trial->again)) &&
+        !same_bits(trial, &trial->tensors, &trial->again))
+        complain(trial, "second run", "other bits than the first");
+    if (succeeded(trial, "second prepare", op_rig_prepare(trial->backend, trial->op, &second)) &&
+        succeeded(trial, "second pack", op_rig_pack(trial->backend, &second, trial->tensors.in)) &&
+        succeeded(trial, "second prepare", op_rig_run(trial->backend, &second, &trial->again)) &&
+        !same_bits(trial, &trial->tensors, &trial->again))
+        complain(trial, "second prepare", "other bits than the first");
+    op_rig_release(&second);
+}
+
+/* New parameters take effect with the next pack, and the old ones can come back. */
+static void check_pack(Trial *trial, OpTensors *others) {
+    if (!trial->prepared.kernel->pack)
+        return;
+    if (!succeeded(trial, "pack", op_rig_pack(trial->backend, &trial->prepared, others->in)) ||
+        !succeeded(trial, "pack", op_rig_run(trial->backend, &trial->prepared, others)))
+        return;
+    compare_with_truth(trial, others);
+    copy_inputs(trial, &trial->again, &trial->tensors);
+    if (!succeeded(trial, "pack", op_rig_pack(trial->backend, &trial->prepared, trial->tensors.in)) ||
+        !succeeded(trial, "pack", op_rig_run(trial->backend, &trial->prepared, &trial->again)))
+        return;
+    if (!same_bits(trial, &trial->tensors, &trial->again))
+        complain(trial, "pack", "packing the first parameters again gives other bits");
+    if (same_bits(trial, &trial->tensors, others))
+        complain(trial, "pack", "other data and parameters gave the same result");
+}
+
+/* ---- one case, and the whole ---- */
+
+static double run_trial(const Backend *backend, const OpDescription *op) {
+    Trial trial = {.backend = backend, .op = op};
+    OpTensors others = {0};
+    if (succeeded(&trial, "tensors", op_tensors_create(&trial.tensors, op)) &&
+        succeeded(&trial, "tensors", op_tensors_create(&trial.again, op)) &&
+        succeeded(&trial, "tensors", op_tensors_create(&others, op)) &&
+        succeeded(&trial, "inputs", fill_inputs(op, SEED, 1, &trial.tensors)) &&
+        succeeded(&trial, "inputs", fill_inputs(op, SEED_OTHER, 100, &others)) &&
+        succeeded(&trial, "prepare", op_rig_prepare(backend, op, &trial.prepared)) &&
+        succeeded(&trial, "pack", op_rig_pack(backend, &trial.prepared, trial.tensors.in)) &&
+        succeeded(&trial, "run", op_rig_run(backend, &trial.prepared, &trial.tensors))) {
+        compare_with_truth(&trial, &trial.tensors);
+        check_gradients(&trial);
+        check_repetition(&trial);
+        check_threads(&trial);
+        check_slots(&trial, &others);
+        check_pack(&trial, &others);
+    }
+    op_rig_release(&trial.prepared);
+    op_tensors_release(&trial.tensors);
+    op_tensors_release(&trial.again);
+    op_tensors_release(&others);
+    return trial.worst;
+}
+
+/* Descriptions that contradict themselves are refused by a line that names the op. */
+static void check_refusals(const Backend *backend, const OpDescription *good) {
+    OpDescription bad[6];
+    int count = 0;
+    for (int k = 0; k < 6; k++)
+        bad[k] = *good;
+    bad[count++].outputs[0].d[0] += 1;
+    bad[count++].inputs[0].d[0] = 0;
+    bad[count++].inputs[0].d[1] = -5;
+    if (good->attributes.kernel) {
+        bad[count++].attributes.kernel = 0;
+        bad[count++].attributes.stride = 0;
+    }
+    if (good->attributes.groups) {
+        bad[count++].attributes.groups = 0;
+        bad[count++].attributes.groups = (int)good->inputs[0].d[3] + 1;
+    }
+    if (good->kind == OP_SLICE)
+        bad[count++].attributes.offset = -1;
+    for (int k = 0; k < count; k++) {
+        PreparedOp prepared;
+        CHECK_ERROR(op_rig_prepare(backend, &bad[k], &prepared), STATUS_BAD_INPUT, op_name(good->kind));
+        op_rig_release(&prepared);
+    }
+}
+
+static void check_memory(const Backend *backend) {
+    static const size_t sizes[] = {0, 1, 100, 65536, 9 << 20};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        unsigned char *memory = NULL, *host = malloc(sizes[s] + 1);
+        bool zero = true, kept = true;
+        CHECK_OK(backend->allocate((void **)&memory, sizes[s]));
+        CHECK(memory && (uintptr_t)memory % 64 == 0);
+        CHECK_OK(backend->copy_out(host, memory, sizes[s]));
+        for (size_t i = 0; i < sizes[s]; i++) {
+            zero = zero && host[i] == 0;
+            host[i] = (unsigned char)(i * 7);
+        }
+        CHECK_OK(backend->copy_in(memory, host, sizes[s]));
+        memset(host, 0, sizes[s]);
+        CHECK_OK(backend->copy_out(host, memory, sizes[s]));
+        for (size_t i = 0; i < sizes[s]; i++)
+            kept = kept && host[i] == (unsigned char)(i * 7);
+        CHECK(zero);
+        CHECK(kept);
+        backend->release(memory);
+        free(host);
+    }
+    void *memory = NULL;
+    CHECK_ERROR(backend->allocate(&memory, SIZE_MAX / 4), STATUS_FAILURE, "memory");
+    CHECK(memory == NULL);
+    backend->release(NULL);
+}
+
+static void check_backend(const Backend *backend, const OpCases *cases) {
+    double worst[OP_KIND_COUNT] = {0};
+    int counts[OP_KIND_COUNT] = {0};
+    printf("backend %s: %s\n", backend->name, backend->description);
+    check_memory(backend);
+    for (int i = 0; i < cases->count; i++) {
+        OpKind kind = cases->list[i].kind;
+        if (counts[kind]++ == 0 && backend_kernel(backend, kind))
+            check_refusals(backend, &cases->list[i]);
+        if (backend_kernel(backend, kind))
+            worst[kind] = fmax(worst[kind], run_trial(backend, &cases->list[i]));
+    }
+    for (int kind = 0; kind < OP_KIND_COUNT; kind++) {
+        const OpKernel *kernel = backend_kernel(backend, (OpKind)kind);
+        CHECK(counts[kind] > 0); /* every op has a case */
+        CHECK(kernel != NULL);   /* every backend so far is complete */
+        if (kernel)
+            printf("  %-40s %3d cases, largest error %.3f of its tolerance\n", kernel->name, counts[kind],
+                   worst[kind]);
+    }
+}
+
+int main(int argc, char **argv) {
+    char names[256], *rest = names;
+    OpCases cases;
+    if (argc > 1 && strcmp(argv[1], "--perf") == 0)
+        return op_perf(argc > 2 ? argv[2] : "cpu");
+    snprintf(names, sizeof names, "%s", backend_names());
+    CHECK_OK(op_cases_create(&cases));
+    CHECK(backend_find("no such backend") == NULL);
+    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+        const Backend *backend = backend_find(name);
+        CHECK(backend && strcmp(backend->name, name) == 0);
+        if (backend && (argc < 2 || strcmp(argv[1], name) == 0))
+            check_backend(backend, &cases);
+    }
+    free(cases.list);
+    return test_result();
+}

@@ -275,6 +275,7 @@ static void test_round_trip(void) {
     CHECK(json &&
           strstr(json, "{\n  \"seed\": \"0\",\n  \"threads\": 0,\n  \"data\": {\n    \"dir\": ") == json);
     CHECK(json && strstr(json, "    \"channels\": [64, 128, 256],\n") && strstr(json, "\"lr\": 0.0002,\n"));
+    CHECK(json && strstr(json, "\"checkpoint_every_minutes\": 10,\n"));
     free(json);
     for (size_t i = 0; i < sizeof awkward / sizeof *awkward; i++) {
         Config back = fresh();

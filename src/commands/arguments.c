@@ -213,21 +213,16 @@ done:
 enum { HELP_COLUMN = 34, HELP_WIDTH = 100 };
 
 /* Prints `text` from `column` on, broken between words. */
-static void print_wrapped(FILE *stream, const char *text, int column, int at) {
+static void print_wrapped(FILE *stream, const char *text, int column) {
+    int at = column;
     while (*text) {
         int length = (int)strcspn(text, " ");
-        if (at + length > HELP_WIDTH && at > column) {
+        if (at > column && at + 1 + length > HELP_WIDTH) {
             fprintf(stream, "\n%*s", column, "");
             at = column;
         }
-        fprintf(stream, "%.*s", length, text);
-        at += length;
-        text += length;
-        if (*text == ' ') {
-            fputc(' ', stream);
-            at++;
-            text++;
-        }
+        at += fprintf(stream, "%s%.*s", at > column ? " " : "", length, text);
+        text += length + (text[length] == ' ');
     }
     fputc('\n', stream);
 }
@@ -239,7 +234,7 @@ static void print_option(FILE *stream, const char *option, const char *value_nam
         at = 0;
     }
     fprintf(stream, "%*s", HELP_COLUMN - at, "");
-    print_wrapped(stream, help, HELP_COLUMN, HELP_COLUMN);
+    print_wrapped(stream, help, HELP_COLUMN);
 }
 
 static void print_key(FILE *stream, int index) {
@@ -295,7 +290,7 @@ void arguments_help(const CommandDescription *command, FILE *stream) {
     if (command->flags & ARGUMENT_CHECKPOINT)
         fprintf(stream, " --checkpoint FILE");
     fprintf(stream, " [options]\n\n");
-    print_wrapped(stream, command->summary, 0, 0);
+    print_wrapped(stream, command->summary, 0);
     fprintf(stream, "\noptions:\n");
     if (command->flags & (ARGUMENT_CHECKPOINT | ARGUMENT_CHECKPOINT_OPTIONAL))
         print_option(stream, "--checkpoint", "FILE",

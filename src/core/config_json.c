@@ -1,6 +1,7 @@
 /* Configuration from and to JSON. cJSON parses; writing is ours, because cJSON rounds doubles. */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -347,10 +348,10 @@ Status config_set(Config *config, const char *setting) {
 
 /* ---- writing ---- */
 
-/* The shortest decimal text that reads back to the same bits. */
+/* The shortest decimal text that reads back to the same bits; %g drops trailing zeros. */
 static int write_real(char *text, size_t size, double value) {
     int length = 0;
-    for (int digits = 1; digits <= 17; digits++) {
+    for (int digits = DBL_DIG; digits <= DBL_DECIMAL_DIG; digits++) {
         length = snprintf(text, size, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
             break;

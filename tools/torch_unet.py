@@ -142,7 +142,7 @@ def command_ddim(a):
         x_T, expected = torch.from_numpy(file["x_T"][()]), torch.from_numpy(file["samples"][()])
         attributes = dict(file.attrs)
     sampler, steps = text(attributes["sampler"]), int(attributes["steps"])
-    weights = {"raw": "parameters", "ema": "ema"}[text(attributes.get("weights", b"ema"))]
+    weights = {"raw": "parameters", "ema": "ema"}[a.weights or text(attributes["weights"])]
     if sampler != "ddim":
         sys.exit(f"{a.samples}: expected attribute sampler \"ddim\", found \"{sampler}\"")
     net, config = load_checkpoint(a.checkpoint, weights)
@@ -337,6 +337,7 @@ def main():
     p.add_argument("samples")
     p.add_argument("checkpoint")
     p.add_argument("--tolerance", type=float, default=1e-4)
+    p.add_argument("--weights", choices=["ema", "raw"], help="instead of those that the samples name")
     p.set_defaults(run=command_ddim)
 
     a = parser.parse_args()

@@ -1,0 +1,57 @@
+# Sourced by the tests that run the program:  . program.sh PROGRAM
+# Gives: program, root, work (a temporary folder), python, ranks(), check(), skip(), finish().
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+program=$(realpath "${1:-$root/build/ddpm_mpi}")
+python=/usr/bin/python3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+. "$root/tools/mpi.sh"
+failures=0
+
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+
+[ -x "$program" ] || { echo "$program: not built" >&2; exit 1; }
+[ -f "$root/data/mnist/train-images-idx3-ubyte" ] || skip "MNIST is not in data/mnist (tools/fetch_mnist.sh)"
+$python -c 'import h5py, numpy' 2>/dev/null || skip "python3-h5py is not installed"
+
+# ranks N COMMAND...: the program on N ranks; one rank without a launcher. At most 3 minutes.
+ranks() {
+    local count=$1
+    shift
+    if [ "$count" -eq 1 ]; then
+        timeout 180 "$program" "$@"
+    else
+        mpi_command "$count"
+        timeout 180 "${MPIRUN[@]}" "$program" "$@"
+    fi
+}
+
+# check NAME COMMAND...: runs it quietly; a failure is shown and counted.
+check() {
+    local name=$1 output status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    if [ "$status" -eq 0 ]; then
+        echo "ok: $name"
+    else
+        echo "FAILED: $name (exit status $status): $*"
+        printf '%s\n' "$output" | tail -n 15 | sed 's/^/    /'
+        failures=$((failures + 1))
+    fi
+}
+
+finish() {
+    [ "$failures" -eq 0 ] || { echo "$failures failed"; exit 1; }
+    exit 0
+}
+
+# A network small enough to train in seconds; batches of 5 shards, and a last batch of each epoch of 20 samples
+# in shards of 8, 8 and 4.
+small=(--set "data.dir=$root/data/mnist" --set data.limit=220 --set "model.channels=[8,16,24]" --set model.groups=4
+    --set model.time_dim=32 --set diffusion.steps=24 --set train.batch=40 --set train.shard=8 --set train.epochs=1000
+    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --outputs "$work")

@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Wrong input and a failing machine: one line that names file or key, what was expected and found; the right exit
+# status; nothing lost.
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/program.sh" "$@"
+
+# refused NAME STATUS PATTERN... -- COMMAND...: exit status, one line on standard error, each pattern in it
+refused() {
+    local name=$1 expected=$2 status=0 patterns=() problem="" pattern lines
+    shift 2
+    while [ "$1" != -- ]; do
+        patterns+=("$1")
+        shift
+    done
+    shift
+    timeout 120 "$@" >"$work/stdout" 2>"$work/stderr" || status=$?
+    [ "$status" -eq "$expected" ] || problem="expected exit status $expected, found $status"
+    lines=$(grep -v -e '^--*$' -e '^$' "$work/stderr" | grep -c .)
+    [ "$lines" -eq 1 ] || problem="$problem; expected one line on standard error, found $lines"
+    for pattern in "${patterns[@]}"; do
+        grep -qiE -- "$pattern" "$work/stderr" || problem="$problem; \"$pattern\" is not in the message"
+    done
+    if [ -z "$problem" ]; then
+        echo "ok: $name: $(head -c 300 "$work/stderr" | head -n 1)"
+    else
+        echo "FAILED: $name: $problem"
+        head -n 10 "$work/stderr" | sed 's/^/    /'
+        failures=$((failures + 1))
+    fi
+}
+
+# A data folder with small files (the test split's, also as training split) that a case then breaks.
+fresh_data() {
+    rm -rf "$work/data"
+    mkdir -p "$work/data"
+    cp "$root"/data/mnist/t10k-* "$work/data/"
+    cp "$work/data/t10k-images-idx3-ubyte" "$work/data/train-images-idx3-ubyte"
+    cp "$work/data/t10k-labels-idx1-ubyte" "$work/data/train-labels-idx1-ubyte"
+}
+train=("$program" train "${small[@]}" --set train.max_steps=4)
+bad_data=("${train[@]}" --set "data.dir=$work/data" --run bad-data)
+
+# --- data
+refused "missing data folder" 2 "$work/nowhere" -- "${train[@]}" --set "data.dir=$work/nowhere" --run bad-data
+fresh_data
+rm "$work/data/train-labels-idx1-ubyte"
+refused "missing file" 2 train-labels-idx1-ubyte -- "${bad_data[@]}"
+fresh_data
+truncate -s 5000000 "$work/data/train-images-idx3-ubyte"
+refused "truncated IDX" 2 train-images-idx3-ubyte 7840016 5000000 -- "${bad_data[@]}"
+fresh_data
+printf '\x00\x00\x08\x04' | dd of="$work/data/train-images-idx3-ubyte" conv=notrunc status=none
+refused "wrong magic" 2 train-images-idx3-ubyte "0x0*803|2051" "0x0*804|2052" -- "${bad_data[@]}"
+fresh_data
+cp "$root/data/mnist/train-labels-idx1-ubyte" "$work/data/train-labels-idx1-ubyte"
+refused "label and image counts differ" 2 labels "60,?000" "10,?000" -- "${bad_data[@]}"
+[ ! -e "$work/bad-data/checkpoints/latest.h5" ] || { echo "FAILED: bad data left a checkpoint"; failures=$((failures + 1)); }
+
+# --- configuration and arguments
+refused "unknown key" 2 train.bath -- "${train[@]}" --set train.bath=3
+refused "value out of range" 2 train.lr -1 -- "${train[@]}" --set train.lr=-1
+refused "wrong type" 2 train.batch '"?many"?' -- "${train[@]}" --set train.batch=many
+echo '{"train": {"batch": 64, "bath": 3}}' >"$work/unknown.json"
+refused "unknown key in a file" 2 unknown.json bath -- "${train[@]}" --config "$work/unknown.json"
+printf '{"train": {"batch": 64\n' >"$work/broken.json"
+refused "broken JSON" 2 broken.json -- "${train[@]}" --config "$work/broken.json"
+refused "missing configuration" 2 absent.json -- "${train[@]}" --config "$work/absent.json"
+refused "unknown option" 2 --batch-size -- "${train[@]}" --batch-size 3
+refused "unknown command" 2 trian -- "$program" trian
+refused "unknown device" 2 tpu cpu -- "${train[@]}" --device tpu
+refused "no checkpoint given" 2 --checkpoint -- "$program" sample
+refused "groups do not divide the channels" 2 model.groups -- "${train[@]}" --set model.groups=3
+
+# --- checkpoints
+good=("$program" train "${small[@]}" --set train.max_steps=12 --set train.checkpoint_every_steps=4
+    --set train.checkpoint_keep=3 --set threads=1)
+check "a good run" "${good[@]}" --run good
+latest=$(readlink -f "$work/good/checkpoints/latest.h5")
+refused "unknown sampler" 2 ddmp "ddpm" ddim -- "$program" sample --checkpoint "$latest" --sampler ddmp --outputs "$work"
+refused "unknown posterior sampler" 2 magic dps_plus guided -- \
+    "$program" posterior --checkpoint "$latest" --sampler magic --outputs "$work"
+refused "missing checkpoint" 2 "$work/none.h5" -- "$program" sample --checkpoint "$work/none.h5" --outputs "$work"
+refused "not a checkpoint" 2 train-images-idx3-ubyte -- \
+    "$program" sample --checkpoint "$root/data/mnist/train-images-idx3-ubyte" --outputs "$work"
+refused "setting against the checkpoint" 2 model.channels "8, ?16, ?24" "8, ?16, ?32" -- \
+    "$program" sample --checkpoint "$latest" --set "model.channels=[8,16,32]" --outputs "$work"
+refused "resume with another architecture" 2 model.channels -- "${train[@]}" --set "model.channels=[8,16,32]" --run good
+refused "resume from a file of another architecture" 2 model.channels -- \
+    "${train[@]}" --set "model.channels=[8,16,32]" --run elsewhere --resume "$latest"
+refused "--resume never on a run with products" 2 good -- "${good[@]}" --run good --resume never
+refused "another batch size on resume" 2 train.batch 40 48 -- "${good[@]}" --set train.batch=48 --run good
+$python - "$latest" "$work/foreign.h5" <<'END'
+import shutil, sys
+import h5py
+shutil.copy(sys.argv[1], sys.argv[2])
+with h5py.File(sys.argv[2], "r+") as file:
+    del file["parameters/stem.weight"]
+    file["parameters/stem.weight"] = [0.0] * 6
+END
+refused "a tensor of another shape" 2 foreign.h5 stem.weight -- \
+    "$program" sample --checkpoint "$work/foreign.h5" --set sample.weights=raw --outputs "$work"
+
+# A damaged newest checkpoint is named, and the one before it carries on to the same end.
+for damage in truncated flipped; do
+    cp -r "$work/good" "$work/$damage"
+    newest=$(readlink -f "$work/$damage/checkpoints/latest.h5")
+    if [ $damage = truncated ]; then
+        truncate -s -1000 "$newest"
+    else
+        offset=$(($(stat -c %s "$newest") / 2))
+        byte=$(od -An -tu1 -j $offset -N 1 "$newest")
+        printf "\\x$(printf %02x $(((byte + 1) % 256)))" | dd of="$newest" bs=1 seek=$offset conv=notrunc status=none
+    fi
+    status=0
+    "${good[@]}" --run $damage >"$work/log" 2>&1 || status=$?
+    check "$damage newest checkpoint: run goes on" test "$status" -eq 0
+    check "$damage newest checkpoint: named" grep -q "$(basename "$newest")" "$work/log"
+    check "$damage newest checkpoint: same bits" $python "$root/tests/compare_h5.py" "$latest" "$work/$damage/checkpoints/latest.h5"
+    refused_copy=$work/$damage.h5
+    cp "$latest" "$refused_copy"
+    truncate -s -1000 "$refused_copy"
+    refused "$damage checkpoint by name" 2 "$damage.h5" -- "$program" sample --checkpoint "$refused_copy" --outputs "$work"
+done
+
+# --- the machine
+touch "$work/file"
+refused "output directory below a file" 2 "$work/file" -- "${train[@]}" --outputs "$work/file/outputs"
+refused "output directory that cannot be written" 2 /proc/nowhere -- "${train[@]}" --outputs /proc/nowhere
+
+disk=$work/disk
+mkdir -p "$disk"
+if mount -t tmpfs -o size=24m tmpfs "$disk" 2>/dev/null; then
+    trap 'umount -l "$disk"; rm -rf "$work"' EXIT
+    on_disk=("$program" train "${small[@]}" --set threads=1 --outputs "$disk" --run full)
+    check "full disk: first part" "${on_disk[@]}" --set train.max_steps=8
+    before=$(readlink -f "$disk/full/checkpoints/latest.h5")
+    cp "$before" "$work/before.h5"
+    dd if=/dev/zero of="$disk/ballast" bs=64k status=none 2>/dev/null
+    refused "full disk" 1 "$disk/full" "no space" -- "${on_disk[@]}" --set train.max_steps=16
+    check "full disk: the checkpoint before it is whole" cmp "$before" "$work/before.h5"
+    rm "$disk/ballast"
+    check "full disk: goes on once there is room" "${on_disk[@]}" --set train.max_steps=16
+    check "full disk: reference" "$program" train "${small[@]}" --set threads=1 --run full-reference --set train.max_steps=16
+    check "full disk: same bits" $python "$root/tests/compare_h5.py" "$disk/full/checkpoints/latest.h5" \
+        "$work/full-reference/checkpoints/latest.h5"
+else
+    echo "not run: full disk (mounting a small tmpfs is not allowed here)"
+fi
+
+# --- on ranks: the same message once, the same exit status, and no rank left waiting
+mpi_command 3
+status=0
+timeout 60 "${MPIRUN[@]}" "$program" train "${small[@]}" --set "data.dir=$work/nowhere" --run ranks >"$work/log" 2>&1 || status=$?
+check "3 ranks, missing data: exit status 2" test "$status" -eq 2
+check "3 ranks, missing data: one message" test "$(grep -c "$work/nowhere" "$work/log")" -eq 1
+finish

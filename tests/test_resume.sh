@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# A run that is killed or interrupted, then started again, ends with the bits of a run left alone.
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/program.sh" "$@"
+
+steps=150
+settings=("${small[@]}" --set train.max_steps=$steps --set train.checkpoint_every_steps=11 --set threads=1)
+
+# start N RUN: the job in the background; its launcher (or the program) is $job.
+start() {
+    local launcher=()
+    if [ "$1" -gt 1 ]; then
+        mpi_command "$1"
+        launcher=("${MPIRUN[@]}")
+    fi
+    "${launcher[@]}" "$program" train "${settings[@]}" --run "$2" >"$work/$2.log" 2>&1 &
+    job=$!
+}
+
+# Waits until RUN has a checkpoint, so that the signal meets a run under way.
+wait_for_checkpoint() {
+    local tenths
+    for ((tenths = 0; tenths < 600; tenths++)); do
+        [ -e "$work/$1/checkpoints/latest.h5" ] && return 0
+        kill -0 "$job" 2>/dev/null || return 1
+        sleep 0.1
+    done
+    return 1
+}
+
+kill_job() {
+    local pids
+    pids=$(pgrep -P "$job")
+    # shellcheck disable=SC2086
+    kill -KILL "$job" $pids 2>/dev/null
+}
+
+# same RUN: finished, and every bit and step as in the reference
+same() {
+    $python "$root/tests/compare_h5.py" --attributes step,epoch "$work/reference/checkpoints/latest.h5" \
+        "$work/$1/checkpoints/latest.h5" && $python "$root/tests/compare_steps.py" "$work/reference/steps.jsonl" "$work/$1/steps.jsonl"
+}
+
+# expect_status EXPECTED: of the job
+expect_status() {
+    local status=0
+    wait "$job" || status=$?
+    [ "$status" -eq "$1" ] || { echo "expected exit status $1, found $status"; tail -n 5 "$work"/*.log; return 1; }
+}
+
+begin=$(date +%s%N)
+check "reference run" ranks 1 train "${settings[@]}" --run reference
+milliseconds=$((($(date +%s%N) - begin) / 1000000))
+echo "reference: $milliseconds ms"
+
+for case in "1 1" "2 2" "2 3" "1 3"; do
+    read -r before after <<<"$case"
+    name=kill$before$after
+    start "$before" "$name"
+    delay=$((milliseconds * (20 + RANDOM % 50) / 100))
+    sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))"
+    kill_job
+    wait "$job" 2>/dev/null
+    [ ! -f "$work/$name/steps.jsonl" ] || echo "killed after $delay ms; at least $(wc -l <"$work/$name/steps.jsonl") steps were done"
+    sleep 1.5 # ranks outlive a killed launcher by a second
+    check "killed on $before ranks, again on $after" ranks "$after" train "${settings[@]}" --run "$name"
+    check "killed on $before ranks, again on $after: same bits" same "$name"
+done
+
+for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "2 TERM any"; do
+    read -r n signal status <<<"$case"
+    name=signal$n$signal
+    start "$n" "$name"
+    check "$name: first checkpoint" wait_for_checkpoint "$name"
+    kill -"$signal" "$job"
+    if [ "$status" = any ]; then # mpirun kills its ranks when it gets SIGTERM: the checkpoint may be an older one
+        wait "$job" 2>/dev/null
+        sleep 1.5
+    else
+        check "$name: exit status $status" expect_status "$status"
+    fi
+    check "$name: resumed" ranks 1 train "${settings[@]}" --run "$name"
+    check "$name: same bits" same "$name"
+done
+
+check "a finished run says so and exits with 0" ranks 1 train "${settings[@]}" --run reference
+finish

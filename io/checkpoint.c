@@ -22,6 +22,8 @@ const CheckpointScalar checkpoint_scalars[CHECKPOINT_SCALARS] = {
     {"step", HDF5_INT64, offsetof(Checkpoint, step)},
     {"epoch", HDF5_INT64, offsetof(Checkpoint, epoch)},
     {"step_in_epoch", HDF5_INT64, offsetof(Checkpoint, step_in_epoch)},
+    {"height", HDF5_INT64, offsetof(Checkpoint, height)},
+    {"width", HDF5_INT64, offsetof(Checkpoint, width)},
     {"epoch_loss_sum", HDF5_FLOAT64, offsetof(Checkpoint, epoch_loss_sum)},
     {"epoch_loss_steps", HDF5_INT64, offsetof(Checkpoint, epoch_loss_steps)},
     {"best_epoch_mean", HDF5_FLOAT64, offsetof(Checkpoint, best_epoch_mean)},

@@ -27,6 +27,9 @@ static Status read_attributes(Hdf5File *file, const char *path, Checkpoint *out)
     if (out->step < 0 || out->epoch < 0 || out->step_in_epoch < 0 || out->epoch_loss_steps < 0)
         FAIL(STATUS_BAD_INPUT,
              "%s: damaged: step, epoch, step_in_epoch and epoch_loss_steps must not be negative", path);
+    if (out->height < 0 || out->width < 0 || out->height > INT16_MAX || out->width > INT16_MAX)
+        FAIL(STATUS_BAD_INPUT, "%s: damaged: images of %lldx%lld pixels", path, (long long)out->height,
+             (long long)out->width);
     TRY(hdf5_read_scalar(file, "finished", HDF5_UINT8, &finished));
     out->finished = finished != 0;
     TRY(hdf5_read_text(file, "config", &out->config_json));

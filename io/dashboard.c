@@ -23,6 +23,7 @@
 #define REFRESH_SECONDS 5
 #define RUNS_MAX 40 /* other runs listed */
 #define NUMBER_BYTES 64
+#define PROBLEM_BYTES 512
 #define DASH "–" /* stands for a number that is not known */
 
 /* --- the run's state --- */
@@ -31,24 +32,29 @@ typedef struct Run {
     const char *outputs, *name;
     char directory[FILE_PATH_BYTES];
     bool has_status;
-    RunStatus status; /* valid if has_status */
+    RunStatus status;            /* valid if has_status */
+    char problem[PROBLEM_BYTES]; /* why a status.json that is there cannot be read; else "" */
 } Run;
 
 static Status run_load(Run *run, const char *outputs, const char *name) {
     Status status = STATUS_OK;
     *run = (Run){.outputs = outputs, .name = name};
+    char path[FILE_PATH_BYTES];
     TRY(file_join(run->directory, outputs, name));
-    run->has_status = status_read(run->directory, &run->status) == STATUS_OK; /* else it just began */
+    TRY(file_join(path, run->directory, "status.json"));
+    run->has_status = status_read(run->directory, &run->status) == STATUS_OK;
+    if (!run->has_status && file_exists(path)) /* without one the run has just begun */
+        snprintf(run->problem, sizeof run->problem, "%s", status_message());
 done:
     return status;
 }
 
 static const char *run_state(const Run *run) {
-    return run->has_status ? run_state_name(run->status.state) : "starting";
+    return run->has_status ? run_state_name(run->status.state) : run->problem[0] ? "unknown" : "starting";
 }
 
 static bool run_is_active(const Run *run) {
-    return !run->has_status || run->status.state == RUN_RUNNING;
+    return run->has_status ? run->status.state == RUN_RUNNING : !run->problem[0];
 }
 
 /* What a step of the progress bar is. */
@@ -123,9 +129,10 @@ static void add_title(Page *page, const Run *run) {
         page_add(page, "</time>");
     }
     page_add(page, "</p>\n");
-    if (run->has_status && run->status.message[0]) {
+    const char *message = run->has_status ? run->status.message : run->problem;
+    if (message[0]) {
         page_add(page, "<p class=\"message %s\"><span>", run_state(run));
-        page_add_escaped(page, run->status.message);
+        page_add_escaped(page, message);
         page_add(page, "</span></p>\n");
     }
 }

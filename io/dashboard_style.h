@@ -23,7 +23,7 @@
     ".state::before{content:\"\";display:inline-block;width:9px;height:9px;border-radius:50%;"               \
     "background:currentColor;margin-right:7px}\n"                                                            \
     ".running,.starting{color:var(--blue)}.completed{color:var(--green)}\n"                                  \
-    ".interrupted{color:var(--amber)}.failed{color:var(--red)}\n"                                            \
+    ".interrupted,.unknown{color:var(--amber)}.failed{color:var(--red)}\n"                                   \
     ".note{margin:6px 0 0;color:var(--muted)}\n"                                                             \
     ".message{margin:14px 0 0;padding:10px 14px;background:var(--panel);border-left:3px solid currentColor;" \
     "overflow-wrap:anywhere}.message span{color:var(--ink)}\n"                                               \

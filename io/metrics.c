@@ -58,25 +58,34 @@ static Status add_value(cJSON *object, const NamedValue *value) {
     return STATUS_OK;
 }
 
-Status metrics_write(const char *path, int count, const NamedValue *values) {
+Status named_values_json(int count, const NamedValue *values, char **json) {
     Status status = STATUS_OK;
-    char *text = NULL, *lines = NULL;
+    char *text = NULL;
     cJSON *root = cJSON_CreateObject();
+    *json = NULL;
     if (!root)
-        FAIL(STATUS_FAILURE, "%s: out of memory", path);
+        FAIL(STATUS_FAILURE, "out of memory");
     for (int i = 0; i < count; i++)
         TRY(add_value(root, &values[i]));
     text = cJSON_Print(root);
     if (!text)
-        FAIL(STATUS_FAILURE, "%s: out of memory", path);
+        FAIL(STATUS_FAILURE, "out of memory");
     size_t length = strlen(text);
-    TRY(ALLOCATE(&lines, (long long)length + 2));
-    memcpy(lines, text, length);
-    lines[length] = '\n';
-    TRY(file_write(path, lines, length + 1, FILE_REPLACE));
+    TRY(ALLOCATE(json, (long long)length + 2));
+    memcpy(*json, text, length);
+    (*json)[length] = '\n';
 done:
-    free(lines);
     cJSON_free(text);
     cJSON_Delete(root);
+    return status;
+}
+
+Status metrics_write(const char *path, int count, const NamedValue *values) {
+    Status status = STATUS_OK;
+    char *json = NULL;
+    TRY(named_values_json(count, values, &json));
+    TRY(file_write(path, json, strlen(json), FILE_REPLACE));
+done:
+    free(json);
     return status;
 }

@@ -13,6 +13,7 @@
 typedef struct StepRecord {
     int64_t step, epoch;
     double loss, grad_norm, lr, images_per_s;
+    double validation_loss; /* after the last step of an epoch; NaN: none, and not in the line */
 } StepRecord;
 
 typedef struct StepsLog StepsLog;
@@ -31,7 +32,10 @@ Status steps_log_close(StepsLog *log);
  * file is STATUS_BAD_INPUT. */
 Status steps_log_read(const char *path, int64_t *count, StepRecord **records);
 
-/* Writes a pretty-printed JSON object, atomically. */
+/* A pretty-printed JSON object ending in a newline, owned by the caller. */
+Status named_values_json(int count, const NamedValue *values, char **json);
+
+/* Writes that object to a file, atomically. */
 Status metrics_write(const char *path, int count, const NamedValue *values);
 
 typedef enum RunState {

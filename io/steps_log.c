@@ -47,6 +47,8 @@ static bool parse_line(const char *line, StepRecord *record) {
         return false;
     record->step = (int64_t)step;
     record->epoch = (int64_t)epoch;
+    if (!find_number(line, "validation_loss", &record->validation_loss))
+        record->validation_loss = NAN;
     return find_number(line, "loss", &record->loss) && find_number(line, "grad_norm", &record->grad_norm) &&
            find_number(line, "lr", &record->lr) && find_number(line, "images_per_s", &record->images_per_s);
 }
@@ -110,13 +112,16 @@ static Status write_out(StepsLog *log) {
 }
 
 Status steps_log_append(StepsLog *log, const StepRecord *record) {
-    char loss[NUMBER_TEXT_BYTES], norm[NUMBER_TEXT_BYTES], lr[NUMBER_TEXT_BYTES], rate[NUMBER_TEXT_BYTES];
+    char loss[NUMBER_TEXT_BYTES], norm[NUMBER_TEXT_BYTES], lr[NUMBER_TEXT_BYTES], rate[NUMBER_TEXT_BYTES],
+        validation[NUMBER_TEXT_BYTES];
+    bool validated = !isnan(record->validation_loss);
     int written = fprintf(log->stream,
                           "{\"step\":%" PRId64 ",\"epoch\":%" PRId64
-                          ",\"loss\":%s,\"grad_norm\":%s,\"lr\":%s,\"images_per_s\":%s}\n",
+                          ",\"loss\":%s,\"grad_norm\":%s,\"lr\":%s,\"images_per_s\":%s%s%s}\n",
                           record->step, record->epoch, number_text(record->loss, loss),
                           number_text(record->grad_norm, norm), number_text(record->lr, lr),
-                          number_text(record->images_per_s, rate));
+                          number_text(record->images_per_s, rate), validated ? ",\"validation_loss\":" : "",
+                          validated ? number_text(record->validation_loss, validation) : "");
     if (written < 0)
         return status_error(file_error_status(errno), "%s: cannot write: %s", log->path, strerror(errno));
     return clock_seconds() - log->last_flush >= FLUSH_INTERVAL_SECONDS ? write_out(log) : STATUS_OK;

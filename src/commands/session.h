@@ -2,8 +2,8 @@
 #ifndef COMMANDS_SESSION_H
 #define COMMANDS_SESSION_H
 
-#include "commands/arguments.h"
 #include "comm/comm.h"
+#include "commands/arguments.h"
 #include "io/checkpoint.h"
 #include "io/run_directory.h"
 #include "kernels/backend.h"
@@ -32,8 +32,9 @@ Status session_path(const Session *session, const char *name, char path[FILE_PAT
 /* Writes the run's config.json, if this is rank 0. */
 Status session_write_config(const Session *session);
 
-/* Version, commit, compiler, libraries, instruction set, hosts and ranks as a JSON object, owned by the caller; NULL on
- * other ranks than 0. Ranks whose builds or processors differ are named in a warning. Collective. */
+/* Version, commit, compiler, libraries, instruction set, hosts and ranks as a JSON object, owned by the
+ * caller; NULL on other ranks than 0. Ranks whose builds or processors differ are named in a warning.
+ * Collective. */
 Status session_provenance(const Session *session, char **json);
 
 /* Prints what runs where: one line. */

@@ -86,7 +86,7 @@ RNG_FUNCTION uint32_t rng_bounded(RngKey key, uint32_t element, uint32_t bound) 
 
 /* Uniform in (0, 1), never 0 or 1. */
 RNG_FUNCTION float rng_uniform_of(uint32_t integer) {
-    return ((float)(integer >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    return ((float)(integer >> 9) + 0.5f) * (1.0f / 8388608.0f); /* 24 bits in all: exact */
 }
 
 /* Two standard normals from two integers (Box-Muller). */

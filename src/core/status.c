@@ -20,7 +20,7 @@ Status status_error(Status code, const char *format, ...) {
 
 Status status_context(Status code, const char *format, ...) {
     va_list arguments;
-    char context[512], text[sizeof message + sizeof context];
+    char context[512], text[sizeof message + sizeof context + 4];
     va_start(arguments, format);
     vsnprintf(context, sizeof context, format, arguments);
     va_end(arguments);

@@ -5,7 +5,6 @@
 
 #include "core/clock.h"
 #include "core/team.h"
-#include "model/autodiff.h"
 
 typedef struct NetworkWorker {
     void *arena, *scratch;
@@ -59,8 +58,7 @@ Status network_create(Network **result, const NetworkOptions *options) {
     network->backend = options->backend;
     network->workers = options->workers;
     TRY(graph_create(&network->graph));
-    TRY(unet_build(network->graph, &options->unet));
-    TRY(autodiff_append(network->graph)); /* for inference too: it fixes the parameters' order */
+    TRY(unet_build_trainable(network->graph, &options->unet));
     TRY(plan_create(&network->plan, network->graph,
                     options->training ? network->graph->node_count : network->graph->forward_nodes));
     TRY(plan_check(&network->plan));

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "model/autodiff.h"
+
 UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, int64_t width) {
     UnetOptions options = {
         .channel_count = config->model_channels.count,
@@ -87,4 +89,9 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     g->output = graph_conv2d(g, "out.conv", h, 1, 3, 1, 1);
     g->forward_nodes = g->node_count;
     return graph_check(g);
+}
+
+Status unet_build_trainable(Graph *graph, const UnetOptions *options) {
+    Status status = unet_build(graph, options);
+    return status == STATUS_OK ? autodiff_append(graph) : status;
 }

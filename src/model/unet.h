@@ -23,4 +23,7 @@ UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, in
  * size that the strides do not divide is STATUS_BAD_INPUT. */
 Status unet_build(Graph *graph, const UnetOptions *options);
 
+/* The same with the gradient nodes, which fix the order of the parameters in the flat array. */
+Status unet_build_trainable(Graph *graph, const UnetOptions *options);
+
 #endif

@@ -258,6 +258,8 @@ Status trainer_snapshot(const Trainer *trainer, const char *provenance_json, Che
     const Optimizer *optimizer = &trainer->optimizer;
     const TrainerProgress *progress = &trainer->progress;
     *checkpoint = (Checkpoint){
+        .height = trainer->train.height,
+        .width = trainer->train.width,
         .step = progress->step,
         .epoch = progress->epoch,
         .step_in_epoch = progress->step_in_epoch,

@@ -1,0 +1,191 @@
+#include "commands/generation.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "diffusion/network_denoiser.h"
+#include "model/weights.h"
+
+/* Rank 0: the checkpoint's configuration over the session's, unless they contradict each other. */
+static Status merge_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
+    Status status = STATUS_OK;
+    Config stored, *asked = &session->arguments.config;
+    char text[512];
+    config_defaults(&stored);
+    TRY(config_from_json(&stored, checkpoint->config_json, path));
+    if (config_conflicts(asked, &stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
+        FAIL(STATUS_BAD_INPUT,
+             "%s: settings contradict the checkpoint: %s; leave them out to use the checkpoint's", path,
+             text);
+    config_copy_flagged(asked, &stored, CONFIG_CHECKPOINT);
+    TRY(config_check(asked));
+done:
+    return status;
+}
+
+/* Rank 0: the checked parameters, in the order of the network's graph. */
+static Status take_parameters(Session *session, const Checkpoint *checkpoint, TrainedModel *model) {
+    Status status = STATUS_OK;
+    const Config *config = &session->arguments.config;
+    UnetOptions options = unet_options(config, 1, checkpoint->height, checkpoint->width);
+    bool ema = strcmp(config->sample_weights, "ema") == 0;
+    Graph *graph = NULL;
+    TRY(graph_create(&graph));
+    TRY(unet_build_trainable(graph, &options));
+    TRY(weights_check(graph, checkpoint, model->path));
+    model->parameter_count = graph->parameter_elements;
+    TRY(ALLOCATE(&model->parameters, graph->parameter_elements));
+    weights_copy(graph, checkpoint, ema ? checkpoint->ema : checkpoint->parameters, model->parameters);
+done:
+    graph_destroy(graph);
+    return status;
+}
+
+static Status load_on_root(Session *session, TrainedModel *model) {
+    Status status = STATUS_OK;
+    Checkpoint checkpoint = {0};
+    const char *path = session->arguments.checkpoint;
+    bool found = true;
+    if (file_is_directory(path)) {
+        TRY(checkpoint_read_newest(path, &checkpoint, model->path, &found));
+        if (!found)
+            FAIL(STATUS_BAD_INPUT, "--checkpoint %s: this run directory has no checkpoint yet", path);
+    } else {
+        snprintf(model->path, sizeof model->path, "%s", path);
+        TRY(checkpoint_read(path, &checkpoint));
+    }
+    TRY(merge_configuration(session, &checkpoint, model->path));
+    model->step = checkpoint.step;
+    model->height = checkpoint.height;
+    model->width = checkpoint.width;
+    snprintf(model->checksum, sizeof model->checksum, "%016llx",
+             (unsigned long long)checkpoint_parameters_checksum(&checkpoint));
+    TRY(take_parameters(session, &checkpoint, model));
+done:
+    checkpoint_release(&checkpoint);
+    return status;
+}
+
+Status trained_model_load(Session *session, TrainedModel *model) {
+    Status status = STATUS_OK;
+    float *parameters;
+    *model = (TrainedModel){0};
+    if (session->root)
+        status = load_on_root(session, model);
+    TRY(comm_agree(session->comm, status));
+    TRY(comm_broadcast(session->comm, &session->arguments.config, sizeof session->arguments.config, 0));
+    parameters = model->parameters;
+    TRY(comm_broadcast(session->comm, model, sizeof *model, 0));
+    model->parameters = session->root ? parameters : NULL;
+    if (!session->root)
+        TRY(ALLOCATE(&model->parameters, model->parameter_count));
+    TRY(comm_broadcast(session->comm, model->parameters, (size_t)model->parameter_count * sizeof(float), 0));
+    log_info("checkpoint %s: step %lld, %s weights, %lldx%lld images", model->path, (long long)model->step,
+             session->arguments.config.sample_weights, (long long)model->height, (long long)model->width);
+done:
+    return status;
+}
+
+void trained_model_release(TrainedModel *model) {
+    free(model->parameters);
+    *model = (TrainedModel){0};
+}
+
+Status generator_create(Generator *generator, Session *session, int64_t height, int64_t width,
+                        const float *parameters) {
+    Status status = STATUS_OK;
+    const Config *config = &session->arguments.config;
+    NetworkOptions options = {
+        .unet = unet_options(config, config->train_shard, height, width),
+        .backend = session->backend,
+        .workers = session->threads,
+    };
+    *generator = (Generator){.session = session, .height = height, .width = width};
+    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
+                        config->diffusion_beta_end, &generator->schedule));
+    TRY(network_create(&generator->network, &options));
+    size_t bytes = (size_t)generator->network->graph->parameter_elements * sizeof(float);
+    TRY(session->backend->allocate((void **)&generator->parameters, bytes));
+    TRY(session->backend->copy_in(generator->parameters, parameters, bytes));
+    TRY(network_load(generator->network, generator->parameters, session->threads));
+    generator->denoiser = network_denoiser(generator->network);
+done:
+    if (status != STATUS_OK)
+        generator_release(generator);
+    return status;
+}
+
+void generator_release(Generator *generator) {
+    if (generator->session && generator->parameters)
+        generator->session->backend->release(generator->parameters);
+    network_destroy(generator->network);
+    schedule_destroy(generator->schedule);
+    *generator = (Generator){0};
+}
+
+typedef struct DrawProgress {
+    const GeneratorRequest *request;
+    double start;
+} DrawProgress;
+
+static void print_progress(void *context, int64_t done, int64_t total) {
+    const DrawProgress *progress = context;
+    char text[32];
+    double elapsed = clock_seconds() - progress->start, share = (double)done / (double)total;
+    if (!progress->request->quiet && done < total)
+        log_progress(false, "%s: %3.0f %% of %lld images, %s left", progress->request->sampler, 100 * share,
+                     (long long)progress->request->count,
+                     log_duration(done > 0 ? elapsed * (1 - share) / share : -1, text));
+}
+
+Status generator_draw(Generator *generator, const GeneratorRequest *request) {
+    Status status = STATUS_OK;
+    SamplerPlan *plan = NULL;
+    uint64_t *seeds = NULL;
+    uint32_t *rng_samples = NULL;
+    const Observation **observations = NULL;
+    DrawProgress progress = {request, clock_seconds()};
+    char text[32];
+    TRY(sampler_plan_create(request->sampler, generator->schedule, &request->options, &plan));
+    if (plan->max_gain > 0 && !request->quiet)
+        log_info("%s: largest guidance gain %.3g, at t = %lld", request->sampler, plan->max_gain,
+                 (long long)plan->max_gain_t);
+    TRY(ALLOCATE(&seeds, request->count));
+    TRY(ALLOCATE(&rng_samples, request->count));
+    TRY(ALLOCATE(&observations, request->count));
+    for (int64_t i = 0; i < request->count; i++) {
+        seeds[i] = request->seed;
+        rng_samples[i] = (uint32_t)i;
+        observations[i] = request->observation;
+    }
+    GenerateArguments arguments = {
+        .comm = generator->session->comm,
+        .denoiser = &generator->denoiser,
+        .plan = plan,
+        .count = request->count,
+        .seeds = seeds,
+        .rng_samples = rng_samples,
+        .observations = request->observation ? observations : NULL,
+        .x_start = request->x_start,
+        .samples = request->samples,
+        .progress = print_progress,
+        .progress_context = &progress,
+        .stop = interrupt_flag(),
+    };
+    TRY(generate_samples(&arguments));
+    double seconds = clock_seconds() - progress.start;
+    if (!request->quiet)
+        log_progress(true, "%s: %lld images, %lld steps each, in %s (%.1f images/s)", request->sampler,
+                     (long long)request->count, (long long)plan->count, log_duration(seconds, text),
+                     (double)request->count / seconds);
+done:
+    sampler_plan_destroy(plan);
+    free(seeds);
+    free(rng_samples);
+    free(observations);
+    return status;
+}

@@ -1,0 +1,53 @@
+/* Drawing images from a network: shared by train (its figure), sample and posterior. */
+#ifndef COMMANDS_GENERATION_H
+#define COMMANDS_GENERATION_H
+
+#include "commands/session.h"
+#include "diffusion/generate.h"
+#include "model/network.h"
+
+/* A trained network as a checkpoint holds it; on every rank. */
+typedef struct TrainedModel {
+    char path[FILE_PATH_BYTES]; /* of the checkpoint */
+    char checksum[17];          /* of its parameters, hexadecimal */
+    int64_t step, height, width, parameter_count;
+    float *parameters; /* (parameter_count) host memory, in the graph's order; owned */
+} TrainedModel;
+
+/* Reads --checkpoint (a file or a run directory) on rank 0 and sends it to all; model.* and diffusion.* of
+ * the session's configuration are taken from it, a setting that contradicts it is refused. Takes the
+ * parameters that sample.weights names. Collective. */
+Status trained_model_load(Session *session, TrainedModel *model);
+void trained_model_release(TrainedModel *model); /* accepts a zeroed struct */
+
+/* A network with parameters loaded, for drawing. */
+typedef struct Generator {
+    Session *session;
+    Schedule *schedule;
+    Network *network;
+    Denoiser denoiser;
+    float *parameters; /* backend memory */
+    int64_t height, width;
+} Generator;
+
+/* parameters: (count) host memory in the graph's order, copied. Collective in that all ranks need one. */
+Status generator_create(Generator *generator, Session *session, int64_t height, int64_t width,
+                        const float *parameters);
+void generator_release(Generator *generator); /* accepts a zeroed struct */
+
+/* What to draw; see GenerateArguments. */
+typedef struct GeneratorRequest {
+    const char *sampler;
+    SamplerOptions options;
+    int64_t count;
+    const Observation *observation; /* of all draws; NULL for prior samplers */
+    uint64_t seed;
+    bool quiet;     /* no progress line */
+    float *x_start; /* out, rank 0; may be NULL */
+    float *samples; /* out, rank 0 */
+} GeneratorRequest;
+
+/* Draw i uses random numbers (seed, i). Prints progress and the largest guidance gain. Collective. */
+Status generator_draw(Generator *generator, const GeneratorRequest *request);
+
+#endif

@@ -1,0 +1,153 @@
+#include "commands/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/team.h"
+#include "core/version.h"
+#include "io/metrics.h"
+
+static Status find_backend(const char *device, const Backend **backend) {
+    const char *name = strcmp(device, "auto") == 0 ? "cpu" : device;
+    *backend = backend_find(name);
+    if (!*backend)
+        return status_error(STATUS_FAILURE, "--device %s: this build has no such backend; it has: %s", device,
+                            backend_names());
+    return STATUS_OK;
+}
+
+/* The key threads, else OMP_NUM_THREADS, else this node's cores divided among its ranks. */
+static Status choose_threads(const Session *session, int *threads) {
+    const char *variable = getenv("OMP_NUM_THREADS");
+    char *end;
+    int shared = team_available_cores() / comm_local_size(session->comm);
+    *threads = (int)session->arguments.config.threads;
+    if (*threads > 0)
+        return STATUS_OK;
+    *threads = shared > 0 ? shared : 1;
+    if (variable && *variable) {
+        long asked = strtol(variable, &end, 10);
+        if ((*end != '\0' && *end != ',') || asked < 1 || asked > 4096)
+            return status_error(STATUS_BAD_INPUT, "OMP_NUM_THREADS: expected 1 to 4096, found '%s'",
+                                variable);
+        *threads = (int)asked;
+    }
+    return STATUS_OK;
+}
+
+Status session_choose_device(Session *session) {
+    Status status = STATUS_OK;
+    const char *precision = session->arguments.config.train_precision;
+    status_now(session->started);
+    session->start_seconds = clock_seconds();
+    status = find_backend(session->arguments.device, &session->backend);
+    TRY(comm_agree(session->comm, status));
+    if (strcmp(precision, "auto") != 0 && strcmp(precision, "fp32") != 0)
+        status = status_error(STATUS_BAD_INPUT, "train.precision: the %s backend computes in fp32, found %s",
+                              session->backend->name, precision);
+    TRY(comm_agree(session->comm, status));
+    status = choose_threads(session, &session->threads);
+    TRY(comm_agree(session->comm, status));
+done:
+    return status;
+}
+
+Status session_open_run(Session *session) {
+    Status status = STATUS_OK;
+    RunDirectory *run = &session->run;
+    const Arguments *arguments = &session->arguments;
+    char name[RUN_NAME_BYTES] = "";
+    if (session->root) {
+        status = run_directory_name(arguments->outputs, session->command, arguments->run, name);
+        if (status == STATUS_OK)
+            status = run_directory_open(arguments->outputs, name, RUN_LOCK_WAIT_SECONDS, run);
+    }
+    TRY(comm_agree(session->comm, status));
+    int lock = run->lock;
+    TRY(comm_broadcast(session->comm, run, sizeof *run, 0));
+    run->lock = session->root ? lock : -1;
+done:
+    return status;
+}
+
+Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]) {
+    return file_join(path, session->run.path, name);
+}
+
+Status session_write_config(const Session *session) {
+    Status status = STATUS_OK;
+    char path[FILE_PATH_BYTES], *json = NULL;
+    if (!session->root)
+        return STATUS_OK;
+    TRY(session_path(session, "config.json", path));
+    TRY(config_to_json(&session->arguments.config, &json));
+    TRY(file_write(path, json, strlen(json), FILE_REPLACE));
+done:
+    free(json);
+    return status;
+}
+
+void session_announce(const Session *session) {
+    log_info("ddpm_mpi %s: %d rank%s x %d thread%s, %s, %s", DDPM_MPI_VERSION, comm_size(session->comm),
+             comm_size(session->comm) == 1 ? "" : "s", session->threads, session->threads == 1 ? "" : "s",
+             session->backend->description, comm_description(session->comm));
+}
+
+enum { BUILD_BYTES = 512, HOST_BYTES = 64 };
+
+/* What must be equal on all ranks for equal bits. */
+static void describe_build(const Session *session, char build[BUILD_BYTES]) {
+    snprintf(build, BUILD_BYTES, "%s; %s; compiler %s; %s", DDPM_MPI_VERSION, DDPM_MPI_COMMIT, __VERSION__,
+             session->backend->description);
+}
+
+Status session_provenance(const Session *session, char **json) {
+    Status status = STATUS_OK;
+    int size = comm_size(session->comm);
+    char build[BUILD_BYTES] = "", host[HOST_BYTES] = "", *builds = NULL, *hosts = NULL, *host_list = NULL;
+    *json = NULL;
+    describe_build(session, build);
+    if (gethostname(host, sizeof host - 1) != 0)
+        snprintf(host, sizeof host, "unknown");
+    if (session->root) {
+        TRY(ALLOCATE(&builds, (int64_t)size * BUILD_BYTES));
+        TRY(ALLOCATE(&hosts, (int64_t)size * HOST_BYTES));
+        TRY(ALLOCATE(&host_list, (int64_t)size * HOST_BYTES + 1));
+    }
+    TRY(comm_gather(session->comm, build, sizeof build, builds, (size_t)size * BUILD_BYTES));
+    TRY(comm_gather(session->comm, host, sizeof host, hosts, (size_t)size * HOST_BYTES));
+    if (!session->root)
+        goto done;
+    for (int rank = 0; rank < size; rank++) {
+        const char *other = builds + (int64_t)rank * BUILD_BYTES, *name = hosts + (int64_t)rank * HOST_BYTES;
+        if (strcmp(other, build) != 0)
+            log_warning(
+                "rank %d on %s differs from rank 0 on %s, results may depend on the ranks: \"%s\", \"%s\"",
+                rank, name, host, other, build);
+        if (!strstr(host_list, name)) {
+            strcat(host_list, *host_list ? " " : "");
+            strcat(host_list, name);
+        }
+    }
+    NamedValue values[] = {
+        value_text("version", DDPM_MPI_VERSION),
+        value_text("commit", DDPM_MPI_COMMIT),
+        value_text("compiler", __VERSION__),
+        value_text("backend", session->backend->name),
+        value_text("libraries", session->backend->description),
+        value_text("communication", comm_description(session->comm)),
+        value_integer("ranks", size),
+        value_integer("threads", session->threads),
+        value_text("hosts", host_list),
+    };
+    TRY(named_values_json((int)(sizeof values / sizeof *values), values, json));
+done:
+    free(builds);
+    free(hosts);
+    free(host_list);
+    return status;
+}

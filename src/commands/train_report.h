@@ -1,0 +1,42 @@
+/* What rank 0 tells the world while training: console, steps.jsonl, status.json, figures, dashboard,
+ * metrics.json. Every call does nothing on other ranks. Not collective. */
+#ifndef COMMANDS_TRAIN_REPORT_H
+#define COMMANDS_TRAIN_REPORT_H
+
+#include "commands/session.h"
+#include "io/metrics.h"
+#include "training/trainer.h"
+
+typedef struct TrainReport {
+    const Session *session;
+    const Trainer *trainer;
+    StepsLog *steps;
+    RunStatus status;
+    double last_step_seconds;   /* clock when the last step ended */
+    double last_status_seconds; /* clock of the last status.json */
+    double last_page_seconds;   /* clock of the last dashboard */
+    double training_seconds;    /* of this process, steps only */
+    int64_t images;             /* of this process */
+    double recent_losses[50];   /* ring */
+    int64_t recent_count;       /* losses ever put into the ring */
+} TrainReport;
+
+/* Opens steps.jsonl, cut back to the trainer's step. */
+Status train_report_open(TrainReport *report, const Session *session, const Trainer *trainer);
+
+/* After every step; validation_loss: NaN if there was none. */
+Status train_report_step(TrainReport *report, const TrainerReport *step, double validation_loss);
+
+/* Restarts the rate's clock after something other than training took time. */
+void train_report_resume_clock(TrainReport *report);
+
+/* Writes steps.jsonl out: before every checkpoint. */
+Status train_report_flush(TrainReport *report);
+
+/* Loss figures from steps.jsonl. */
+Status train_report_figures(TrainReport *report);
+
+/* status.json and the dashboard in their final state, metrics.json; message NULL or why it ended. */
+Status train_report_close(TrainReport *report, RunState state, const char *message);
+
+#endif

@@ -9,7 +9,7 @@
 #define ROUNDING 1e-9 /* of a step: keeps a tick that falls on a limit up to floating-point error */
 #define SCIENTIFIC_BELOW 1e-4
 #define SCIENTIFIC_FROM 1e7
-#define GROUPING_FROM 10000
+#define GROUPING_FROM 1000
 
 double axis_position(const Axis *axis, double value) {
     if (axis->log10) {

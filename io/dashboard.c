@@ -24,6 +24,7 @@
 #define RUNS_MAX 40 /* other runs listed */
 #define NUMBER_BYTES 64
 #define PROBLEM_BYTES 512
+#define TIME_BYTES 32
 #define DASH "–" /* stands for a number that is not known */
 
 /* --- the run's state --- */
@@ -80,6 +81,15 @@ static char *format_count(int64_t value, char text[NUMBER_BYTES]) {
     return text;
 }
 
+/* "2026-01-31T13:59:59+01:00" -> "2026-01-31 13:59:59", the zone's own time. */
+static char *format_time(const char *iso, char text[TIME_BYTES]) {
+    snprintf(text, TIME_BYTES, "%.19s", iso);
+    char *separator = strchr(text, 'T');
+    if (separator)
+        *separator = ' ';
+    return text;
+}
+
 /* Share done in [0, 1]; NaN if it is not known. */
 static double run_progress(const Run *run) {
     if (!run->has_status || run->status.total_steps <= 0)
@@ -100,10 +110,11 @@ static void add_head(Page *page, const Run *run) {
         page_add(page, " %.0f %%", floor(100 * progress));
     else
         page_add(page, " %s", run_state(run));
-    page_add(page, "</title>\n%s</head>\n<body>\n<main>\n", DASHBOARD_STYLE);
+    page_add(page, "</title>\n%s</head>\n<body>\n<main>\n", dashboard_style());
 }
 
 static void add_title(Page *page, const Run *run) {
+    char time[TIME_BYTES];
     page_add(page, "<div class=\"top\"><h1>");
     page_add_escaped(page, run->name);
     page_add(page, "</h1><span class=\"state %s\">%s</span></div>\n<p class=\"note\">", run_state(run),
@@ -125,7 +136,7 @@ static void add_title(Page *page, const Run *run) {
         page_add(page, "\" title=\"");
         page_add_escaped(page, run->status.updated);
         page_add(page, "\">");
-        page_add_escaped(page, run->status.updated);
+        page_add_escaped(page, format_time(run->status.updated, time));
         page_add(page, "</time>");
     }
     page_add(page, "</p>\n");
@@ -159,40 +170,41 @@ static void add_progress(Page *page, const Run *run) {
     page_add(page, "</div>\n");
 }
 
-/* `value` is our own text: numbers and units. */
-static void add_fact(Page *page, const char *label, const char *value, bool big) {
-    page_add(page, "<div><dt>%s</dt><dd%s>%s</dd></div>\n", label, big ? " class=\"big\"" : "", value);
-}
-
-static void add_text_fact(Page *page, const char *label, const char *value) {
+static void add_fact(Page *page, const char *label, const char *value) {
     page_add(page, "<div><dt>%s</dt><dd>", label);
     page_add_escaped(page, value[0] ? value : DASH);
     page_add(page, "</dd></div>\n");
 }
 
+static char *format_rate(double images_per_s, char text[NUMBER_BYTES]) {
+    char count[NUMBER_BYTES];
+    if (images_per_s < 100)
+        snprintf(text, NUMBER_BYTES, "%.2f images/s", images_per_s);
+    else if (images_per_s < 1e15)
+        snprintf(text, NUMBER_BYTES, "%.40s images/s", format_count(llround(images_per_s), count));
+    return text;
+}
+
 static void add_facts(Page *page, const Run *run) {
-    char text[NUMBER_BYTES], duration[32];
+    char text[NUMBER_BYTES] = "", duration[32], time[TIME_BYTES];
     const RunStatus *now = &run->status;
     if (!run->has_status)
         return;
     page_add(page, "<dl>\n");
     if (isfinite(now->loss)) {
-        snprintf(text, sizeof text, "%.5f", now->loss);
-        add_fact(page, "Last loss", text, true);
+        snprintf(text, sizeof text, "%.5g", now->loss);
+        add_fact(page, "Last loss", text);
     }
-    if (isfinite(now->images_per_s) && now->images_per_s > 0) {
-        snprintf(text, sizeof text, now->images_per_s < 100 ? "%.2f images/s" : "%.0f images/s",
-                 now->images_per_s);
-        add_fact(page, "Rate", text, true);
-    }
+    if (isfinite(now->images_per_s) && now->images_per_s > 0)
+        add_fact(page, "Rate", format_rate(now->images_per_s, text));
     if (strcmp(now->command, "train") == 0)
-        add_fact(page, "Epoch", format_count(now->epoch, text), true);
+        add_fact(page, "Epoch", format_count(now->epoch, text));
     snprintf(text, sizeof text, "%d × %d", now->ranks, now->threads);
-    add_fact(page, "Ranks × threads", text, true);
-    add_text_fact(page, "Device", now->device);
-    add_text_fact(page, "Started", now->started);
+    add_fact(page, "Ranks × threads", text);
+    add_fact(page, "Device", now->device);
+    add_fact(page, "Started", format_time(now->started, time));
     if (isfinite(now->gpu_seconds) && now->gpu_seconds > 0)
-        add_fact(page, "GPU time", log_duration(now->gpu_seconds, duration), false);
+        add_fact(page, "GPU time", log_duration(now->gpu_seconds, duration));
     page_add(page, "</dl>\n");
 }
 
@@ -213,7 +225,7 @@ static Status add_loss(Page *page, const Run *run) {
         goto done;
     }
     if (count > 0) {
-        page_add(page, "<h2>Loss</h2>\n");
+        page_add(page, "<h2>Loss <small>mean squared error of ε, log scale</small></h2>\n");
         TRY(loss_chart_add(page, records, count));
     }
 done:
@@ -315,7 +327,7 @@ static bool find_run(const Run *shown, const char *name, time_t *changed) {
 static Status add_listed_run(Page *page, const char *outputs, const char *name) {
     Status status = STATUS_OK;
     Run run;
-    char done_text[NUMBER_BYTES];
+    char done_text[NUMBER_BYTES], time[TIME_BYTES];
     TRY(run_load(&run, outputs, name));
     page_add(page, "<tr><td><a href=\"");
     page_add_url(page, name);
@@ -326,7 +338,7 @@ static Status add_listed_run(Page *page, const char *outputs, const char *name) 
     if (run.has_status) {
         page_add(page, "%s %s</td><td>", format_count(run.status.step, done_text),
                  progress_unit(run.status.command));
-        page_add_escaped(page, run.status.updated);
+        page_add_escaped(page, format_time(run.status.updated, time));
     }
     page_add(page, "</td></tr>\n");
 done:
@@ -375,7 +387,7 @@ Status dashboard_write(const char *outputs, const char *run_name) {
     TRY(add_metrics(&page, &run));
     TRY(add_config(&page, &run));
     TRY(add_other_runs(&page, &run));
-    page_add(&page, "</main>\n%s</body>\n</html>\n", DASHBOARD_SCRIPT);
+    page_add(&page, "</main>\n%s</body>\n</html>\n", dashboard_script());
     TRY(page_write(&page, path));
 done:
     page_destroy(&page);

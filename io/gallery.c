@@ -18,14 +18,15 @@
 /* Captions by the beginning of the file's name, in the order of the page. */
 static const struct {
     const char *prefix, *caption;
+    bool wide; /* takes the page's whole width */
 } kinds[] = {
-    {"posterior", "Posterior draws"},
-    {"samples", "Samples"},
-    {"sweep", "Sweep"},
-    {"loss_epochs", "Loss per epoch"},
-    {"loss_steps", "Training loss per step"},
-    {"unet", "The network"},
-    {"", ""}, /* anything else: its name says what it is */
+    {"posterior", "Posterior draws", true},
+    {"samples", "Samples", false},
+    {"sweep", "Sweep", false},
+    {"loss_epochs", "Loss per epoch", false},
+    {"loss_steps", "Training loss per step", false},
+    {"unet", "The network", true},
+    {"", "", false}, /* anything else: its name says what it is */
 };
 
 static size_t kind_of(const char *name) {
@@ -113,7 +114,7 @@ static Status add_figure(Page *page, const char *directory, const char *run_name
     TRY(file_join(path, directory, name));
     if (stat(path, &file) != 0)
         goto done; /* gone since it was listed */
-    page_add(page, "<figure><a href=\"");
+    page_add(page, "<figure%s><a href=\"", kinds[kind_of(name)].wide ? " class=\"wide\"" : "");
     add_url(page, run_name, name, (long long)file.st_mtime);
     page_add(page, "\" target=\"_blank\"><img loading=\"lazy\" src=\"");
     add_url(page, run_name, name, (long long)file.st_mtime);

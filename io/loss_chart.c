@@ -37,35 +37,42 @@ static void add_point(Page *page, const Chart *chart, double step, double loss, 
     *pen_down = true;
 }
 
-/* The stretch's smallest and largest loss in the order of their steps; a gap if it has none. */
-static void add_stretch(Page *page, const Chart *chart, int64_t begin, int64_t end, bool *pen_down) {
-    int64_t least = -1, most = -1;
-    for (int64_t i = begin; i < end; i++) {
-        double loss = chart->records[i].loss;
-        if (!isfinite(loss) || loss <= 0)
-            continue;
-        if (least < 0 || loss < chart->records[least].loss)
-            least = i;
-        if (most < 0 || loss > chart->records[most].loss)
-            most = i;
-    }
-    if (least < 0) {
-        *pen_down = false;
-        return;
-    }
-    int64_t first = least < most ? least : most, second = least < most ? most : least;
-    add_point(page, chart, (double)chart->records[first].step, chart->records[first].loss, pen_down);
-    if (second != first)
-        add_point(page, chart, (double)chart->records[second].step, chart->records[second].loss, pen_down);
+static double loss_at(const Chart *chart, int64_t index) {
+    double loss = chart->records[index].loss;
+    return isfinite(loss) && loss > 0 ? loss : NAN;
 }
 
-static void add_raw(Page *page, const Chart *chart) {
-    int64_t stretches = chart->count <= 2 * STRETCHES ? chart->count : STRETCHES;
+static void add_raw_line(Page *page, const Chart *chart) {
     bool pen_down = false;
     page_add(page, "<path class=\"raw\" d=\"");
-    for (int64_t s = 0; s < stretches; s++)
-        add_stretch(page, chart, chart->count * s / stretches, chart->count * (s + 1) / stretches, &pen_down);
+    for (int64_t i = 0; i < chart->count; i++)
+        if (isnan(loss_at(chart, i)))
+            pen_down = false;
+        else
+            add_point(page, chart, (double)chart->records[i].step, loss_at(chart, i), &pen_down);
     page_add(page, "\"/>\n");
+}
+
+/* One edge of the band: each stretch's largest loss from left to right, or its smallest from right to left.
+ * Stretches without any loss are passed over. */
+static void add_edge(Page *page, const Chart *chart, bool upper, bool *pen_down) {
+    for (int64_t s = 0; s < STRETCHES; s++) {
+        int64_t stretch = upper ? s : STRETCHES - 1 - s;
+        int64_t begin = chart->count * stretch / STRETCHES, end = chart->count * (stretch + 1) / STRETCHES;
+        double extreme = NAN;
+        for (int64_t i = begin; i < end; i++) /* fmax and fmin drop NaNs */
+            extreme = upper ? fmax(extreme, loss_at(chart, i)) : fmin(extreme, loss_at(chart, i));
+        if (!isnan(extreme))
+            add_point(page, chart, (double)chart->records[begin + (end - begin) / 2].step, extreme, pen_down);
+    }
+}
+
+static void add_band(Page *page, const Chart *chart) {
+    bool pen_down = false;
+    page_add(page, "<path class=\"band\" d=\"");
+    add_edge(page, chart, true, &pen_down);
+    add_edge(page, chart, false, &pen_down);
+    page_add(page, "Z\"/>\n");
 }
 
 static void add_smooth(Page *page, const Chart *chart, const double *smooth) {
@@ -109,9 +116,10 @@ static void add_axes(Page *page, const Chart *chart) {
 
 static void add_chart(Page *page, const Chart *chart, const double *smooth, int64_t window) {
     page_add(page,
-             "<p class=\"key\"><span class=\"line raw\"></span>loss of each step "
-             "<span class=\"line smooth\"></span>running mean of %lld steps</p>\n",
-             (long long)window);
+             "<p class=\"key\"><span class=\"line raw\"></span>%s<span class=\"line smooth\"></span>running "
+             "mean of "
+             "%lld steps</p>\n",
+             chart->count > 2 * STRETCHES ? "range of the steps" : "loss of each step", (long long)window);
     page_add(page,
              "<div class=\"chart\"><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Training loss "
              "per step, "
@@ -121,7 +129,10 @@ static void add_chart(Page *page, const Chart *chart, const double *smooth, int6
              TOP - 1, RIGHT + 2, BOTTOM, LEFT);
     add_axes(page, chart);
     page_add(page, "<g clip-path=\"url(#area)\">\n");
-    add_raw(page, chart);
+    if (chart->count > 2 * STRETCHES)
+        add_band(page, chart);
+    else
+        add_raw_line(page, chart);
     add_smooth(page, chart, smooth);
     page_add(page, "</g></svg></div>\n");
 }

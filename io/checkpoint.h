@@ -1,9 +1,10 @@
 /* Checkpoints: the state of a training run in one HDF5 file, readable by h5py under PyTorch's parameter
  * names.
  *
- *   /parameters/<name>  /ema/<name>  /optimizer/m/<name>  /optimizer/v/<name>    float32, the tensor's own
- * shape attributes: format_version step epoch step_in_epoch height width epoch_loss_sum epoch_loss_steps best_epoch_mean
- *               last_epoch_mean seed finished config provenance parameters_checksum checksum
+ *   /parameters/<name> /ema/<name> /optimizer/m/<name> /optimizer/v/<name>: float32, the tensor's own shape
+ *
+ *   attributes: format_version step epoch step_in_epoch height width epoch_loss_sum epoch_loss_steps
+ *   best_epoch_mean last_epoch_mean seed finished config provenance parameters_checksum checksum
  *
  * Every dataset carries a Fletcher-32 checksum, HDF5's own metadata (1.10 format) is checksummed, and the two
  * checksum attributes cover all values a second time. All calls here use HDF5, which takes one thread at a

@@ -1,18 +1,15 @@
 #include "io/hdf5_file.h"
 
 #include <errno.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/file.h"
+#include "io/hdf5_internal.h"
 
 enum {
     IMAGE_GROWTH_BYTES = 1 << 20,
-    CHUNK_BYTES = 4 << 20,         /* a chunk is checksummed and moved as one piece */
-    MAXIMUM_TEXT_BYTES = 16 << 20, /* far above any configuration; guards the allocation */
     /* Layout of an HDF5 superblock of version 2 or 3 (HDF5 file format specification, II.A) */
     SIGNATURE_BYTES = 8,
     SUPERBLOCK_VERSION_BYTE = 8,
@@ -21,64 +18,15 @@ enum {
     SUPERBLOCK_READ_BYTES = 36,
 };
 
-struct Hdf5File {
-    hid_t id;
-    bool saving;
-    char path[FILE_PATH_BYTES];
-};
-
-static const struct {
-    const char *name;
-    size_t bytes;
-} hdf5_types[] = {
-    [HDF5_FLOAT32] = {"float32", 4}, [HDF5_FLOAT64] = {"float64", 8}, [HDF5_INT64] = {"int64", 8},
-    [HDF5_UINT64] = {"uint64", 8},   [HDF5_UINT8] = {"uint8", 1},
-};
-
-/* The little-endian type of the files; HDF5 converts from and to the native one, which takes a run-time
- * identifier. */
-static hid_t file_type(Hdf5Type type) {
-    switch (type) {
-    case HDF5_FLOAT32:
-        return H5T_IEEE_F32LE;
-    case HDF5_FLOAT64:
-        return H5T_IEEE_F64LE;
-    case HDF5_INT64:
-        return H5T_STD_I64LE;
-    case HDF5_UINT64:
-        return H5T_STD_U64LE;
-    case HDF5_UINT8:
-        return H5T_STD_U8LE;
-    }
-    return H5I_INVALID_HID;
-}
-
-static hid_t memory_type(Hdf5Type type) {
-    switch (type) {
-    case HDF5_FLOAT32:
-        return H5T_NATIVE_FLOAT;
-    case HDF5_FLOAT64:
-        return H5T_NATIVE_DOUBLE;
-    case HDF5_INT64:
-        return H5T_NATIVE_INT64;
-    case HDF5_UINT64:
-        return H5T_NATIVE_UINT64;
-    case HDF5_UINT8:
-        return H5T_NATIVE_UINT8;
-    }
-    return H5I_INVALID_HID;
-}
-
 /* H5Ewalk2 callback: keeps the first (innermost) description. */
 static herr_t keep_innermost(unsigned index, const H5E_error2_t *error, void *text) {
     if (index == 0 && error->desc)
-        snprintf(text, 256, "%s", error->desc);
+        snprintf(text, HDF5_MESSAGE_BYTES, "%s", error->desc);
     return 0;
 }
 
-/* Must be called right after the failed call: the next HDF5 call clears the library's error stack. */
-static void library_message(char text[256]) {
-    snprintf(text, 256, "no reason given by HDF5");
+void hdf5_library_message(char text[HDF5_MESSAGE_BYTES]) {
+    snprintf(text, HDF5_MESSAGE_BYTES, "no reason given by HDF5");
     if (H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, text) < 0)
         return;
     for (char *c = text; *c; c++)
@@ -86,24 +34,15 @@ static void library_message(char text[256]) {
             *c = ' ';
 }
 
-static Status hdf5_error(const Hdf5File *file, const char *action, const char *name) {
-    char reason[256];
-    library_message(reason);
+Status hdf5_error(const Hdf5File *file, const char *action, const char *name) {
+    char reason[HDF5_MESSAGE_BYTES];
+    hdf5_library_message(reason);
     Status code = file->saving ? STATUS_FAILURE : STATUS_BAD_INPUT;
     return status_error(code, "%s: %scannot %s %s: %s", file->path, file->saving ? "" : "damaged: ", action,
                         name, reason);
 }
 
-#define TRY_HDF5(call, action, name)                                                                         \
-    do {                                                                                                     \
-        if ((call) < 0) {                                                                                    \
-            status = hdf5_error(file, (action), (name));                                                     \
-            goto done;                                                                                       \
-        }                                                                                                    \
-    } while (0)
-
-/* HDF5 identifiers of all kinds but files are released alike; failures of a release are of no consequence. */
-static void release(hid_t id) {
+void hdf5_release(hid_t id) {
     if (id >= 0 && H5Idec_ref(id) < 0)
         H5Eclear2(H5E_DEFAULT);
 }
@@ -123,11 +62,47 @@ static Status file_new(const char *path, bool saving, Hdf5File **out) {
     return STATUS_OK;
 }
 
+/* The callbacks of H5Pset_file_image_callbacks; their last argument is the Hdf5File. */
+static void *image_grow(void *image, size_t bytes, H5FD_file_image_op_t operation, void *data) {
+    Hdf5File *file = data;
+    (void)operation;
+    unsigned char *grown = realloc(image, bytes);
+    if (!grown)
+        return NULL;
+    if (bytes > file->image_capacity) /* unused space has defined content */
+        memset(grown + file->image_capacity, 0, bytes - file->image_capacity);
+    file->image = grown;
+    file->image_capacity = bytes;
+    return grown;
+}
+
+static void *image_allocate(size_t bytes, H5FD_file_image_op_t operation, void *data) {
+    ((Hdf5File *)data)->image_capacity = 0;
+    return image_grow(NULL, bytes, operation, data);
+}
+
+static herr_t image_keep(void *image, H5FD_file_image_op_t operation, void *data) {
+    (void)image; /* freed by hdf5_close */
+    if (operation == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
+        ((Hdf5File *)data)->image_closed = true;
+    return 0;
+}
+
+static void *image_share_data(void *data) {
+    return data;
+}
+
+static herr_t image_forget_data(void *data) {
+    (void)data;
+    return 0;
+}
+
 void hdf5_close(Hdf5File *file) {
     if (!file)
         return;
     if (file->id >= 0 && H5Fclose(file->id) < 0)
         H5Eclear2(H5E_DEFAULT);
+    free(file->image);
     free(file);
 }
 
@@ -137,8 +112,15 @@ Status hdf5_create(const char *path, Hdf5File **out) {
     hid_t access = H5I_INVALID_HID, creation = H5I_INVALID_HID;
     *out = NULL;
     TRY(file_new(path, true, &file));
+    H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_allocate,
+                                             .image_realloc = image_grow,
+                                             .image_free = image_keep,
+                                             .udata_copy = image_share_data,
+                                             .udata_free = image_forget_data,
+                                             .udata = file};
     TRY_HDF5(access = H5Pcreate(H5P_FILE_ACCESS), "create", "the file's access properties");
     TRY_HDF5(H5Pset_fapl_core(access, IMAGE_GROWTH_BYTES, false), "choose", "a file in memory");
+    TRY_HDF5(H5Pset_file_image_callbacks(access, &callbacks), "choose", "the memory of the file");
     TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
     TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
     TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
@@ -146,23 +128,30 @@ Status hdf5_create(const char *path, Hdf5File **out) {
     *out = file;
     file = NULL;
 done:
-    release(access);
-    release(creation);
+    hdf5_release(access);
+    hdf5_release(creation);
     hdf5_close(file);
     return status;
 }
 
+/* The file's length as its superblock says it. */
+static uint64_t stored_length(const unsigned char *superblock) {
+    uint64_t length = 0;
+    for (int i = 0; i < (int)sizeof length; i++)
+        length |= (uint64_t)superblock[SUPERBLOCK_END_BYTE + i] << (8 * i);
+    return length;
+}
+
 Status hdf5_save(Hdf5File *file) {
     Status status = STATUS_OK;
-    char *image = NULL;
-    ssize_t bytes;
-    TRY_HDF5(H5Fflush(file->id, H5F_SCOPE_GLOBAL), "flush", "the file in memory");
-    TRY_HDF5(bytes = H5Fget_file_image(file->id, NULL, 0), "size", "the file in memory");
-    TRY(ALLOCATE(&image, bytes));
-    TRY_HDF5(H5Fget_file_image(file->id, image, (size_t)bytes), "copy", "the file in memory");
-    TRY(file_write(file->path, image, (size_t)bytes, FILE_DURABLE));
+    hid_t id = file->id;
+    file->id = H5I_INVALID_HID; /* also when closing fails: it must not be tried again */
+    TRY_HDF5(H5Fclose(id), "complete", "the file in memory");
+    if (!file->image_closed || file->image_capacity < SUPERBLOCK_READ_BYTES ||
+        stored_length(file->image) > file->image_capacity)
+        FAIL(STATUS_FAILURE, "%s: HDF5 did not complete the file in memory", file->path);
+    TRY(file_write(file->path, file->image, (size_t)stored_length(file->image), FILE_DURABLE));
 done:
-    free(image);
     return status;
 }
 
@@ -187,9 +176,7 @@ static Status check_superblock(const char *path) {
     if (got < sizeof head)
         FAIL(STATUS_BAD_INPUT, "%s: truncated: expected an HDF5 header, found %zu bytes", path, got);
     if (head[SUPERBLOCK_VERSION_BYTE] >= 2 && head[SUPERBLOCK_OFFSET_SIZE_BYTE] == sizeof(uint64_t)) {
-        uint64_t expected = 0;
-        for (int i = 0; i < (int)sizeof expected; i++)
-            expected |= (uint64_t)head[SUPERBLOCK_END_BYTE + i] << (8 * i);
+        uint64_t expected = stored_length(head);
         if ((uint64_t)information.st_size < expected)
             FAIL(STATUS_BAD_INPUT, "%s: truncated: expected %llu bytes, found %lld", path,
                  (unsigned long long)expected, (long long)information.st_size);
@@ -208,8 +195,8 @@ Status hdf5_open(const char *path, Hdf5File **out) {
     TRY(file_new(path, false, &file));
     file->id = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file->id < 0) {
-        char reason[256];
-        library_message(reason);
+        char reason[HDF5_MESSAGE_BYTES];
+        hdf5_library_message(reason);
         if (strstr(reason, "lock"))
             FAIL(STATUS_FAILURE,
                  "%s: cannot lock the file: %s; another program has it open for writing, or this file system "
@@ -222,256 +209,5 @@ Status hdf5_open(const char *path, Hdf5File **out) {
     file = NULL;
 done:
     hdf5_close(file);
-    return status;
-}
-
-Status hdf5_make_group(Hdf5File *file, const char *name) {
-    Status status = STATUS_OK;
-    hid_t creation = H5I_INVALID_HID, group = H5I_INVALID_HID;
-    TRY_HDF5(creation = H5Pcreate(H5P_GROUP_CREATE), "create properties of", name);
-    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off time stamps of", name);
-    TRY_HDF5(H5Pset_link_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED),
-             "keep the member order of", name);
-    TRY_HDF5(group = H5Gcreate2(file->id, name, H5P_DEFAULT, creation, H5P_DEFAULT), "create", name);
-done:
-    release(group);
-    release(creation);
-    return status;
-}
-
-/* Whole rows (of the first dimension) up to CHUNK_BYTES; a single row may be larger. */
-static void choose_chunk(Hdf5Type type, int rank, const hsize_t *dims, hsize_t *chunk) {
-    hsize_t row_bytes = hdf5_types[type].bytes;
-    for (int i = 1; i < rank; i++)
-        row_bytes *= chunk[i] = dims[i];
-    hsize_t rows = CHUNK_BYTES / row_bytes;
-    chunk[0] = rows < 1 ? 1 : rows < dims[0] ? rows : dims[0];
-}
-
-Status hdf5_write_array(Hdf5File *file, const char *name, Hdf5Type type, int rank, const int64_t *dims,
-                        const void *data) {
-    Status status = STATUS_OK;
-    hsize_t shape[HDF5_MAXIMUM_RANK], chunk[HDF5_MAXIMUM_RANK];
-    hid_t creation = H5I_INVALID_HID, space = H5I_INVALID_HID, set = H5I_INVALID_HID;
-    if (rank < 1 || rank > HDF5_MAXIMUM_RANK)
-        FAIL(STATUS_FAILURE, "%s: %s: rank %d, expected 1 to %d", file->path, name, rank, HDF5_MAXIMUM_RANK);
-    for (int i = 0; i < rank; i++) {
-        if (dims[i] < 1)
-            FAIL(STATUS_FAILURE, "%s: %s: dimension %d is %lld, expected at least 1", file->path, name, i,
-                 (long long)dims[i]);
-        shape[i] = (hsize_t)dims[i];
-    }
-    choose_chunk(type, rank, shape, chunk);
-    TRY_HDF5(creation = H5Pcreate(H5P_DATASET_CREATE), "create properties of", name);
-    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off time stamps of", name);
-    TRY_HDF5(H5Pset_chunk(creation, rank, chunk), "choose the chunks of", name);
-    TRY_HDF5(H5Pset_fletcher32(creation), "choose the checksum of", name);
-    TRY_HDF5(space = H5Screate_simple(rank, shape, NULL), "describe", name);
-    TRY_HDF5(set = H5Dcreate2(file->id, name, file_type(type), space, H5P_DEFAULT, creation, H5P_DEFAULT),
-             "create", name);
-    TRY_HDF5(H5Dwrite(set, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "write", name);
-done:
-    release(set);
-    release(space);
-    release(creation);
-    return status;
-}
-
-static Status write_attribute(Hdf5File *file, const char *name, hid_t stored, hid_t given,
-                              const void *value) {
-    Status status = STATUS_OK;
-    hid_t space = H5I_INVALID_HID, attribute = H5I_INVALID_HID;
-    TRY_HDF5(space = H5Screate(H5S_SCALAR), "describe attribute", name);
-    TRY_HDF5(attribute = H5Acreate2(file->id, name, stored, space, H5P_DEFAULT, H5P_DEFAULT),
-             "create attribute", name);
-    TRY_HDF5(H5Awrite(attribute, given, value), "write attribute", name);
-done:
-    release(attribute);
-    release(space);
-    return status;
-}
-
-Status hdf5_write_scalar(Hdf5File *file, const char *name, Hdf5Type type, const void *value) {
-    return write_attribute(file, name, file_type(type), memory_type(type), value);
-}
-
-/* The fixed-length string type of `bytes` bytes, NUL included. */
-static Status text_type(Hdf5File *file, const char *name, size_t bytes, hid_t *type) {
-    Status status = STATUS_OK;
-    TRY_HDF5(*type = H5Tcopy(H5T_C_S1), "describe attribute", name);
-    TRY_HDF5(H5Tset_size(*type, bytes), "size attribute", name);
-    TRY_HDF5(H5Tset_cset(*type, H5T_CSET_UTF8), "encode attribute", name);
-done:
-    return status;
-}
-
-Status hdf5_write_text(Hdf5File *file, const char *name, const char *text) {
-    Status status = STATUS_OK;
-    hid_t type = H5I_INVALID_HID;
-    TRY(text_type(file, name, strlen(text) + 1, &type));
-    TRY(write_attribute(file, name, type, type, text));
-done:
-    release(type);
-    return status;
-}
-
-Status hdf5_list(Hdf5File *file, const char *group_name, int *count, char (**names)[HDF5_NAME_BYTES]) {
-    Status status = STATUS_OK;
-    hid_t group = H5I_INVALID_HID, creation = H5I_INVALID_HID;
-    H5G_info_t information;
-    unsigned order;
-    char(*list)[HDF5_NAME_BYTES] = NULL;
-    *names = NULL;
-    TRY_HDF5(group = H5Gopen2(file->id, group_name, H5P_DEFAULT), "open group", group_name);
-    TRY_HDF5(H5Gget_info(group, &information), "count the members of", group_name);
-    TRY_HDF5(creation = H5Gget_create_plist(group), "read the properties of", group_name);
-    TRY_HDF5(H5Pget_link_creation_order(creation, &order), "read the member order of", group_name);
-    if (information.nlinks > INT32_MAX)
-        FAIL(STATUS_BAD_INPUT, "%s: damaged: group %s has too many members", file->path, group_name);
-    TRY(ALLOCATE(&list, (long long)information.nlinks));
-    for (hsize_t i = 0; i < information.nlinks; i++) {
-        ssize_t length =
-            H5Lget_name_by_idx(group, ".", order & H5P_CRT_ORDER_TRACKED ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME,
-                               H5_ITER_INC, i, list[i], HDF5_NAME_BYTES, H5P_DEFAULT);
-        TRY_HDF5(length, "list group", group_name);
-        if (length >= HDF5_NAME_BYTES)
-            FAIL(STATUS_BAD_INPUT, "%s: %s/%s...: the name has %zd characters, expected at most %d",
-                 file->path, group_name, list[i], length, HDF5_NAME_BYTES - 1);
-    }
-    *count = (int)information.nlinks;
-    *names = list;
-    list = NULL;
-done:
-    free(list);
-    release(creation);
-    release(group);
-    return status;
-}
-
-/* Opens a dataset and reads its shape; the caller releases *set. */
-static Status open_array(Hdf5File *file, const char *name, Hdf5Type type, hid_t *set, int *rank,
-                         int64_t dims[HDF5_MAXIMUM_RANK]) {
-    Status status = STATUS_OK;
-    hid_t space = H5I_INVALID_HID, stored = H5I_INVALID_HID;
-    hsize_t shape[HDF5_MAXIMUM_RANK];
-    htri_t equal;
-    TRY_HDF5(*set = H5Dopen2(file->id, name, H5P_DEFAULT), "open dataset", name);
-    TRY_HDF5(stored = H5Dget_type(*set), "read the type of", name);
-    TRY_HDF5(equal = H5Tequal(stored, file_type(type)), "compare the type of", name);
-    if (!equal)
-        FAIL(STATUS_BAD_INPUT, "%s: dataset %s: expected type %s, found another", file->path, name,
-             hdf5_types[type].name);
-    TRY_HDF5(space = H5Dget_space(*set), "read the shape of", name);
-    TRY_HDF5(*rank = H5Sget_simple_extent_ndims(space), "read the rank of", name);
-    if (*rank < 1 || *rank > HDF5_MAXIMUM_RANK)
-        FAIL(STATUS_BAD_INPUT, "%s: dataset %s: expected 1 to %d dimensions, found %d", file->path, name,
-             HDF5_MAXIMUM_RANK, *rank);
-    TRY_HDF5(H5Sget_simple_extent_dims(space, shape, NULL), "read the shape of", name);
-    int64_t room = INT64_MAX / 8;
-    for (int i = 0; i < *rank; i++) {
-        if (shape[i] < 1 || shape[i] > (hsize_t)room)
-            FAIL(STATUS_BAD_INPUT, "%s: dataset %s: dimension %d is %llu, expected 1 to %lld", file->path,
-                 name, i, (unsigned long long)shape[i], (long long)room);
-        dims[i] = (int64_t)shape[i];
-        room /= dims[i];
-    }
-done:
-    release(space);
-    release(stored);
-    return status;
-}
-
-Status hdf5_array_shape(Hdf5File *file, const char *name, Hdf5Type type, int *rank,
-                        int64_t dims[HDF5_MAXIMUM_RANK]) {
-    hid_t set = H5I_INVALID_HID;
-    Status status = open_array(file, name, type, &set, rank, dims);
-    release(set);
-    return status;
-}
-
-Status hdf5_read_array(Hdf5File *file, const char *name, Hdf5Type type, int64_t count, void *data) {
-    Status status = STATUS_OK;
-    hid_t set = H5I_INVALID_HID;
-    int rank;
-    int64_t dims[HDF5_MAXIMUM_RANK], found = 1;
-    TRY(open_array(file, name, type, &set, &rank, dims));
-    for (int i = 0; i < rank; i++)
-        found *= dims[i];
-    if (found != count)
-        FAIL(STATUS_BAD_INPUT, "%s: dataset %s: expected %lld elements, found %lld", file->path, name,
-             (long long)count, (long long)found);
-    TRY_HDF5(H5Dread(set, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "read dataset", name);
-done:
-    release(set);
-    return status;
-}
-
-Status hdf5_has_attribute(Hdf5File *file, const char *name, bool *found) {
-    Status status = STATUS_OK;
-    htri_t exists;
-    TRY_HDF5(exists = H5Aexists(file->id, name), "look for attribute", name);
-    *found = exists > 0;
-done:
-    return status;
-}
-
-/* Opens a scalar root attribute and its type; the caller releases both. */
-static Status open_attribute(Hdf5File *file, const char *name, hid_t *attribute, hid_t *type) {
-    Status status = STATUS_OK;
-    hid_t space = H5I_INVALID_HID;
-    bool found = false;
-    TRY(hdf5_has_attribute(file, name, &found));
-    if (!found)
-        FAIL(STATUS_BAD_INPUT, "%s: attribute %s is missing", file->path, name);
-    TRY_HDF5(*attribute = H5Aopen(file->id, name, H5P_DEFAULT), "open attribute", name);
-    TRY_HDF5(*type = H5Aget_type(*attribute), "read the type of attribute", name);
-    TRY_HDF5(space = H5Aget_space(*attribute), "read the shape of attribute", name);
-    if (H5Sget_simple_extent_type(space) != H5S_SCALAR)
-        FAIL(STATUS_BAD_INPUT, "%s: attribute %s: expected one value, found an array", file->path, name);
-done:
-    release(space);
-    return status;
-}
-
-Status hdf5_read_scalar(Hdf5File *file, const char *name, Hdf5Type type, void *value) {
-    Status status = STATUS_OK;
-    hid_t attribute = H5I_INVALID_HID, stored = H5I_INVALID_HID;
-    htri_t equal;
-    TRY(open_attribute(file, name, &attribute, &stored));
-    TRY_HDF5(equal = H5Tequal(stored, file_type(type)), "compare the type of attribute", name);
-    if (!equal)
-        FAIL(STATUS_BAD_INPUT, "%s: attribute %s: expected type %s, found another", file->path, name,
-             hdf5_types[type].name);
-    TRY_HDF5(H5Aread(attribute, memory_type(type), value), "read attribute", name);
-done:
-    release(stored);
-    release(attribute);
-    return status;
-}
-
-Status hdf5_read_text(Hdf5File *file, const char *name, char **text) {
-    Status status = STATUS_OK;
-    hid_t attribute = H5I_INVALID_HID, stored = H5I_INVALID_HID, wanted = H5I_INVALID_HID;
-    char *content = NULL;
-    htri_t variable = 1;
-    *text = NULL;
-    TRY(open_attribute(file, name, &attribute, &stored));
-    if (H5Tget_class(stored) == H5T_STRING)
-        TRY_HDF5(variable = H5Tis_variable_str(stored), "read the type of attribute", name);
-    size_t bytes = variable ? 0 : H5Tget_size(stored);
-    if (bytes < 1 || bytes > MAXIMUM_TEXT_BYTES)
-        FAIL(STATUS_BAD_INPUT,
-             "%s: attribute %s: expected fixed-length text of at most %d bytes, found something else",
-             file->path, name, MAXIMUM_TEXT_BYTES);
-    TRY(ALLOCATE(&content, (long long)bytes + 1));
-    TRY(text_type(file, name, bytes, &wanted));
-    TRY_HDF5(H5Aread(attribute, wanted, content), "read attribute", name);
-    *text = content;
-    content = NULL;
-done:
-    free(content);
-    release(wanted);
-    release(stored);
-    release(attribute);
     return status;
 }

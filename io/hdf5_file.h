@@ -1,6 +1,7 @@
-/* The only file of the project that calls HDF5: checked helpers whose errors name file, object and HDF5's
- * innermost message. A file is built in memory and written in one piece, so that a full disk can neither
- * confuse the library nor harm the file before it. One thread at a time. */
+/* The only module of the project that calls HDF5 (hdf5_file.c: files; hdf5_data.c: their content): checked
+ * helpers whose errors name file, object and HDF5's innermost message. A file is built in memory and written
+ * in one piece, so that a full disk can neither confuse the library nor harm the file before it. One thread
+ * at a time. */
 #ifndef IO_HDF5_FILE_H
 #define IO_HDF5_FILE_H
 
@@ -23,7 +24,8 @@ typedef struct Hdf5File Hdf5File;
 
 /* Starts a new file in memory (1.10 format, no time stamps: equal content gives equal bytes). */
 Status hdf5_create(const char *path, Hdf5File **out);
-/* Writes what was created to its path, durably and atomically (file_write). */
+/* Completes what was created and writes it to its path, durably and atomically (file_write); only hdf5_close
+ * may follow. */
 Status hdf5_save(Hdf5File *file);
 /* Opens for reading. Errors: missing, not HDF5, truncated (expected and found bytes), damaged:
  * STATUS_BAD_INPUT; a refused file lock, with what to do: STATUS_FAILURE. */

@@ -380,6 +380,7 @@ static void test_chains_control(Chains *chains) {
     CHECK_OK(generate_samples(&arguments));
     CHECK(progress[0] == progress[1]);
     CHECK(comm_size(chains->comm) > 1 || progress[1] == 5 * 5); /* 5 blocks of 4 chains, 5 steps */
+    arguments.progress = NULL;                                  /* it counts one run */
     stop = 1;
     CHECK_ERROR(generate_samples(&arguments), STATUS_INTERRUPTED, "interrupted");
     stop = 0;

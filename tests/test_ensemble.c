@@ -66,6 +66,10 @@ static void test_edges(void) {
     CHECK(report.observed.rmse == 0 && isinf(report.observed.psnr));
     CHECK(isnan(report.observed.spread) && isnan(report.observed.coverage) && isnan(report.observed.crps));
     CHECK(isnan(report.nominal_coverage) && report.missing.pixels == 0 && isnan(report.missing.rmse));
+    const float same[4] = {0.5f, 0.25f, 0.5f,
+                           0.25f}; /* two draws without spread, at the truth: the ends count */
+    CHECK_OK(ensemble_measure(same, 2, truth, mask, 2, &report));
+    CHECK(report.observed.coverage == 1 && report.observed.spread == 0 && report.observed.crps == 0);
     CHECK_ERROR(ensemble_measure(draws, 0, truth, mask, 2, &report), STATUS_FAILURE, "1 draw or more");
 }
 

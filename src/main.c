@@ -51,7 +51,8 @@ done:
 /* One message for what all ranks know; a failure of one rank alone ends the job, since the others wait for
  * it. */
 static void report_failure(const Session *session, Status status) {
-    bool agreed = comm_size(session->comm) == 1 || comm_failure_is_agreed(session->comm);
+    bool agreed = comm_size(session->comm) == 1 || comm_failure_is_agreed(session->comm) ||
+                  status == STATUS_INTERRUPTED; /* only after all ranks decided to stop */
     const char *message = status_message();
     if (agreed && session->root && status != STATUS_INTERRUPTED)
         log_error("%s", message);

@@ -154,6 +154,8 @@ Status generator_draw(Generator *generator, const GeneratorRequest *request) {
     if (plan->max_gain > 0 && !request->quiet)
         log_info("%s: largest guidance gain %.3g, at t = %lld", request->sampler, plan->max_gain,
                  (long long)plan->max_gain_t);
+    if (request->max_gain)
+        *request->max_gain = plan->max_gain;
     TRY(ALLOCATE(&seeds, request->count));
     TRY(ALLOCATE(&rng_samples, request->count));
     TRY(ALLOCATE(&observations, request->count));

@@ -42,9 +42,10 @@ typedef struct GeneratorRequest {
     int64_t count;
     const Observation *observation; /* of all draws; NULL for prior samplers */
     uint64_t seed;
-    bool quiet;     /* no progress line */
-    float *x_start; /* out, rank 0; may be NULL */
-    float *samples; /* out, rank 0 */
+    bool quiet;       /* no progress line */
+    double *max_gain; /* out: largest guidance gain; may be NULL */
+    float *x_start;   /* out, rank 0; may be NULL */
+    float *samples;   /* out, rank 0 */
 } GeneratorRequest;
 
 /* Draw i uses random numbers (seed, i). Prints progress and the largest guidance gain. Collective. */

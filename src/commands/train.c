@@ -1,0 +1,334 @@
+/* ddpm_mpi train: orchestration of one run, from arguments to the last checkpoint. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands/commands.h"
+#include "commands/generation.h"
+#include "commands/train_report.h"
+#include "core/clock.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "io/figures.h"
+#include "io/schematic.h"
+#include "model/describe.h"
+#include "training/checkpointer.h"
+
+typedef struct TrainRun {
+    Session *session;
+    Trainer *trainer;
+    Checkpointer checkpointer;
+    TrainReport report;
+    char *provenance;
+    double last_checkpoint_seconds;
+    int64_t last_checkpoint_step;
+    int64_t last_figure_epoch;
+} TrainRun;
+
+/* Rank 0: settings that must stay as they were are compared, the others' changes printed. */
+static Status compare_configuration(const Session *session, const Checkpoint *checkpoint, const char *path) {
+    Status status = STATUS_OK;
+    Config stored;
+    char text[1024];
+    config_defaults(&stored);
+    TRY(config_from_json(&stored, checkpoint->config_json, path));
+    if (config_difference(&stored, &session->arguments.config, CONFIG_RESUME_EQUAL | CONFIG_CHECKPOINT, text,
+                          sizeof text) > 0)
+        FAIL(STATUS_BAD_INPUT,
+             "%s: cannot resume with other settings: %s; keep them, or start another run with --run", path,
+             text);
+    if (config_difference(&stored, &session->arguments.config, CONFIG_FREE, text, sizeof text) > 0)
+        log_info("resuming with changed settings: %s", text);
+done:
+    return status;
+}
+
+/* Rank 0: finds what to resume from; *found is false for a fresh start. */
+static Status find_checkpoint(const Session *session, Checkpoint *checkpoint, char path[FILE_PATH_BYTES],
+                              bool *found) {
+    Status status = STATUS_OK;
+    const char *resume = session->arguments.resume;
+    *found = false;
+    if (strcmp(resume, "never") == 0) {
+        if (run_directory_is_used(&session->run))
+            FAIL(STATUS_BAD_INPUT, "%s: --resume never, but this run has files already; choose another --run",
+                 session->run.path);
+    } else if (strcmp(resume, "auto") == 0) {
+        TRY(checkpoint_read_newest(session->run.path, checkpoint, path, found));
+    } else {
+        snprintf(path, FILE_PATH_BYTES, "%s", resume);
+        TRY(checkpoint_read(resume, checkpoint));
+        *found = true;
+    }
+    if (*found)
+        TRY(compare_configuration(session, checkpoint, path));
+done:
+    return status;
+}
+
+/* Collective. */
+static Status resume(TrainRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    Checkpoint checkpoint = {0};
+    char path[FILE_PATH_BYTES] = "";
+    bool found = false;
+    if (session->root)
+        status = find_checkpoint(session, &checkpoint, path, &found);
+    TRY(comm_agree(session->comm, status));
+    TRY(comm_broadcast(session->comm, &found, sizeof found, 0));
+    if (!found)
+        goto done;
+    TRY(trainer_restore(run->trainer, session->root ? &checkpoint : NULL, path));
+    log_info("resumed from %s: step %lld, epoch %lld", path, (long long)run->trainer->progress.step,
+             (long long)run->trainer->progress.epoch);
+    run->last_checkpoint_step = run->trainer->progress.step;
+done:
+    checkpoint_release(&checkpoint);
+    return status;
+}
+
+static void announce(const TrainRun *run) {
+    const Trainer *trainer = run->trainer;
+    const Config *config = &trainer->config;
+    const Schedule *schedule = trainer->schedule;
+    log_info("run %s", run->session->run.path);
+    log_info("data: %lld training images of %lldx%lld from %s, %lld for validation",
+             (long long)trainer->train.count, (long long)trainer->train.height,
+             (long long)trainer->train.width, config->data_dir, (long long)trainer->validation_count);
+    log_info("network: %lld parameters, %.0f MB on this rank",
+             (long long)trainer->network->graph->parameter_elements, (double)trainer_bytes(trainer) / 1e6);
+    log_info("diffusion: %s, T = %lld, sqrt(alpha_bar) of the last step = %.4f", config->diffusion_schedule,
+             (long long)schedule->steps, schedule->sqrt_alpha_bar[schedule->steps - 1]);
+    log_info("training: %lld steps in %lld epochs, global batch %lld in shards of %lld, fp32, sums in fixed "
+             "point: the same "
+             "bits on any number of ranks and threads",
+             (long long)trainer->total_steps,
+             (long long)((trainer->total_steps + trainer->steps_per_epoch - 1) / trainer->steps_per_epoch),
+             (long long)config->train_batch, (long long)config->train_shard);
+}
+
+static Status write_schematic(const TrainRun *run) {
+    Status status = STATUS_OK;
+    char path[FILE_PATH_BYTES], *dot = NULL;
+    if (!run->session->root)
+        return STATUS_OK;
+    TRY(session_path(run->session, "figures/unet.svg", path));
+    TRY(describe_dot(run->trainer->network->graph, &dot));
+    TRY(schematic_write(dot, path));
+done:
+    free(dot);
+    return status;
+}
+
+static Status start_checkpoint(TrainRun *run) {
+    Status status = STATUS_OK;
+    run->last_checkpoint_seconds = clock_seconds();
+    run->last_checkpoint_step = run->trainer->progress.step;
+    if (!run->session->root)
+        return STATUS_OK;
+    TRY(train_report_flush(&run->report));
+    TRY(checkpointer_start(&run->checkpointer, run->trainer));
+done:
+    return status;
+}
+
+/* Draws sample.count images with the averaged parameters. Collective. */
+static Status draw_samples(TrainRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    const Trainer *trainer = run->trainer;
+    const Config *config = &trainer->config;
+    Generator generator = {0};
+    float *images = NULL, *parameters = NULL;
+    char path[FILE_PATH_BYTES], title[320];
+    int64_t pixels = trainer->train.height * trainer->train.width;
+    bool ema = strcmp(config->sample_weights, "ema") == 0;
+    TRY(ALLOCATE(&parameters, trainer->optimizer.count));
+    TRY(session->backend->copy_out(parameters, ema ? trainer->optimizer.ema : trainer->optimizer.parameters,
+                                   (size_t)trainer->optimizer.count * sizeof(float)));
+    TRY(generator_create(&generator, session, trainer->train.height, trainer->train.width, parameters));
+    if (session->root)
+        TRY(ALLOCATE(&images, config->sample_count * pixels));
+    GeneratorRequest request = {
+        .sampler = config->sample_sampler,
+        .options.steps = config->sample_steps,
+        .count = config->sample_count,
+        .seed = config->seed,
+        .samples = images,
+    };
+    TRY(generator_draw(&generator, &request));
+    if (session->root) {
+        TRY(session_path(session, "figures/samples.png", path));
+        snprintf(title, sizeof title, "%s samples after %lld steps", config->sample_sampler,
+                 (long long)trainer->progress.step);
+        TRY(figures_image_grid(path, images, config->sample_count, (int)trainer->train.height,
+                               (int)trainer->train.width, (int)ceil(sqrt((double)config->sample_count)),
+                               title));
+    }
+done:
+    generator_release(&generator);
+    free(images);
+    free(parameters);
+    return status;
+}
+
+static Status write_figures(TrainRun *run) {
+    Status status = STATUS_OK;
+    run->last_figure_epoch = run->trainer->progress.epoch;
+    TRY(train_report_figures(&run->report));
+    TRY(draw_samples(run));
+    train_report_resume_clock(&run->report);
+done:
+    return status;
+}
+
+static bool checkpoint_is_due(const TrainRun *run) {
+    const Config *config = &run->trainer->config;
+    int64_t steps = run->trainer->progress.step;
+    double minutes = (clock_seconds() - run->last_checkpoint_seconds) / 60;
+    return (config->train_checkpoint_every_steps > 0 && steps % config->train_checkpoint_every_steps == 0) ||
+           (config->train_checkpoint_every_minutes > 0 && minutes >= config->train_checkpoint_every_minutes);
+}
+
+static bool figures_are_due(const TrainRun *run, const TrainerReport *step) {
+    int64_t every = run->trainer->config.train_sample_every_epochs;
+    return step->epoch_ended && every > 0 && run->trainer->progress.epoch % every == 0 &&
+           !trainer_is_finished(run->trainer);
+}
+
+/* Steps until the end or a signal. Collective. */
+static Status train(TrainRun *run, bool *interrupted) {
+    Status status = STATUS_OK;
+    Trainer *trainer = run->trainer;
+    TrainerReport step;
+    *interrupted = false;
+    while (!trainer_is_finished(trainer) && !*interrupted) {
+        double validation = NAN;
+        status = trainer_step(trainer, interrupt_received() != 0, &step);
+        if (status != STATUS_OK) {
+            status_context(status, "the last checkpoint is of step %lld",
+                           (long long)run->last_checkpoint_step);
+            goto done;
+        }
+        if (step.epoch_ended || trainer_is_finished(trainer))
+            TRY(trainer_validate(trainer, &validation));
+        TRY(train_report_step(&run->report, &step, validation));
+        *interrupted = step.stop;
+        /* By time: rank 0 decides alone, since writing is not collective. */
+        if (checkpoint_is_due(run) && !trainer_is_finished(trainer))
+            TRY(start_checkpoint(run));
+        if (figures_are_due(run, &step) && !*interrupted)
+            TRY(write_figures(run));
+    }
+done:
+    return status;
+}
+
+static Status finish(TrainRun *run, bool interrupted) {
+    Status status = STATUS_OK;
+    const TrainerProgress *progress = &run->trainer->progress;
+    TRY(start_checkpoint(run));
+    if (run->session->root)
+        TRY(checkpointer_wait(&run->checkpointer));
+    if (interrupted) {
+        char message[96];
+        snprintf(message, sizeof message, "stopped by signal after step %lld", (long long)progress->step);
+        TRY(train_report_figures(&run->report));
+        TRY(train_report_close(&run->report, RUN_INTERRUPTED, message));
+        log_info("%s; checkpoint written; the same command continues", message);
+        return status_error(STATUS_INTERRUPTED, "%s", message);
+    }
+    TRY(write_figures(run));
+    TRY(train_report_close(&run->report, RUN_COMPLETED, NULL));
+    log_info("done: %lld steps; %s", (long long)progress->step, run->session->run.path);
+done:
+    return status;
+}
+
+static Status print_checksum(const TrainRun *run) {
+    Status status = STATUS_OK;
+    Checkpoint snapshot = {0};
+    if (!run->session->root)
+        return STATUS_OK;
+    TRY(trainer_snapshot(run->trainer, run->provenance, &snapshot));
+    log_info("parameters' checksum %016llx (equal on any number of ranks and threads)",
+             (unsigned long long)checkpoint_parameters_checksum(&snapshot));
+done:
+    checkpoint_release(&snapshot);
+    return status;
+}
+
+static Status prepare(TrainRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
+                       session->threads));
+    TRY(session_open_run(session));
+    TRY(session_provenance(session, &run->provenance));
+    TRY(resume(run));
+    announce(run);
+    TRY(session_write_config(session));
+    TRY(write_schematic(run));
+    run->checkpointer = (Checkpointer){
+        .run_directory = session->run.path,
+        .provenance_json = run->provenance,
+        .keep = (int)session->arguments.config.train_checkpoint_keep,
+    };
+    run->last_checkpoint_seconds = clock_seconds();
+done:
+    return status;
+}
+
+static Status run_train(Session *session) {
+    Status status = STATUS_OK;
+    TrainRun run = {.session = session};
+    bool interrupted;
+    session_announce(session);
+    TRY(prepare(&run));
+    if (trainer_is_finished(run.trainer)) {
+        log_info(
+            "run %s has finished already: %lld of %lld steps; raise train.epochs or train.max_steps to go on",
+            session->run.name, (long long)run.trainer->progress.step, (long long)run.trainer->total_steps);
+        goto done;
+    }
+    TRY(train_report_open(&run.report, session, run.trainer));
+    TRY(train(&run, &interrupted));
+    TRY(print_checksum(&run));
+    TRY(finish(&run, interrupted));
+done:
+    if (status != STATUS_OK && status != STATUS_INTERRUPTED) {
+        char message[1024];
+        snprintf(message, sizeof message, "%s", status_message());
+        (void)train_report_close(&run.report, RUN_FAILED, message); /* the first failure is the one to tell */
+        (void)checkpointer_wait(&run.checkpointer);
+        status_error(status, "%s", message);
+    }
+    trainer_destroy(run.trainer);
+    free(run.provenance);
+    return status;
+}
+
+static const ArgumentOption train_options[] = {
+    {"--epochs", "train.epochs", "N", "passes over the training images"},
+    {"--max-steps", "train.max_steps", "N", "stop after N steps"},
+    {"--batch", "train.batch", "N", "global batch"},
+    {"--lr", "train.lr", "R", "learning rate"},
+    {"--seed", "seed", "S", "seed of every random number"},
+    {"--threads", "threads", "N", "threads per rank"},
+    {NULL, NULL, NULL, NULL},
+};
+
+const Command command_train = {
+    .description =
+        {
+            .name = "train",
+            .summary = "train the denoiser, data-parallel over the ranks; resumes its run",
+            .options = train_options,
+            .flags = ARGUMENT_RESUME,
+            .key_groups = "data model diffusion train",
+            .example = "mpirun -n 2 ddpm_mpi train --config configs/quickstart.json --run first",
+        },
+    .run = run_train,
+};

@@ -29,7 +29,7 @@ static const char style[] =
     ".bar{height:8px;margin:18px 0 6px;border-radius:4px;background:var(--rule);overflow:hidden}\n"
     ".bar i{display:block;height:100%;background:currentColor}\n"
     ".under{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 20px;color:var(--muted)}\n"
-    "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(160px,1fr));gap:14px 20px;\n"
+    "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:14px 20px;\n"
     " margin:20px 0 0}\n"
     "dt{color:var(--muted);font-size:13px}\n"
     "dd{margin:0;font-size:16px;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\n"
@@ -53,6 +53,7 @@ static const char style[] =
     "figure a{display:block;background:#fff;border:1px solid var(--rule);border-radius:4px;padding:6px;\n"
     " cursor:zoom-in}\n"
     "figure img{display:block;max-width:100%;height:auto;margin:0 auto}\n"
+    "figure img[src*='.svg']{max-height:640px}\n" /* a drawing of a deep network is many screens tall */
     "figcaption{margin-top:6px;color:var(--muted);font-size:14px;overflow-wrap:anywhere}\n"
     ".table{overflow-x:auto}\n"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"

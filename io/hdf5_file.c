@@ -8,6 +8,9 @@
 
 #include "io/hdf5_internal.h"
 
+/* H5Fcreate loads a file of its name into memory first if there is one; below this there is none. */
+#define NOWHERE "/dev/null/"
+
 enum {
     IMAGE_GROWTH_BYTES = 1 << 20,
     /* Layout of an HDF5 superblock of version 2 or 3 (HDF5 file format specification, II.A) */
@@ -110,8 +113,10 @@ Status hdf5_create(const char *path, Hdf5File **out) {
     Status status = STATUS_OK;
     Hdf5File *file = NULL;
     hid_t access = H5I_INVALID_HID, creation = H5I_INVALID_HID;
+    char nowhere[FILE_PATH_BYTES + sizeof NOWHERE];
     *out = NULL;
     TRY(file_new(path, true, &file));
+    snprintf(nowhere, sizeof nowhere, "%s%s", NOWHERE, file->path);
     H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_allocate,
                                              .image_realloc = image_grow,
                                              .image_free = image_keep,
@@ -124,7 +129,7 @@ Status hdf5_create(const char *path, Hdf5File **out) {
     TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
     TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
     TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
-    TRY_HDF5(file->id = H5Fcreate(path, H5F_ACC_TRUNC, creation, access), "create", "the file in memory");
+    TRY_HDF5(file->id = H5Fcreate(nowhere, H5F_ACC_TRUNC, creation, access), "create", "the file in memory");
     *out = file;
     file = NULL;
 done:

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 static Status write_value(Hdf5File *file, const NamedValue *value) {
-    uint8_t truth = value->boolean;
+    uint8_t truth;
     switch (value->type) {
     case VALUE_INTEGER:
         return hdf5_write_scalar(file, value->name, HDF5_INT64, &value->integer);
@@ -12,6 +12,7 @@ static Status write_value(Hdf5File *file, const NamedValue *value) {
     case VALUE_NUMBER:
         return hdf5_write_scalar(file, value->name, HDF5_FLOAT64, &value->number);
     case VALUE_BOOLEAN:
+        truth = value->boolean;
         return hdf5_write_scalar(file, value->name, HDF5_UINT8, &truth);
     case VALUE_TEXT:
     case VALUE_JSON:

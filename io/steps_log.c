@@ -15,7 +15,7 @@
 
 #define FLUSH_INTERVAL_SECONDS 2.0
 
-enum { LINE_BYTES = 256 };
+enum { LINE_BYTES = 512 };
 
 struct StepsLog {
     FILE *stream;

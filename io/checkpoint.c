@@ -24,6 +24,7 @@ const CheckpointScalar checkpoint_scalars[CHECKPOINT_SCALARS] = {
     {"step_in_epoch", HDF5_INT64, offsetof(Checkpoint, step_in_epoch)},
     {"height", HDF5_INT64, offsetof(Checkpoint, height)},
     {"width", HDF5_INT64, offsetof(Checkpoint, width)},
+    {"data_checksum", HDF5_UINT64, offsetof(Checkpoint, data_checksum)},
     {"epoch_loss_sum", HDF5_FLOAT64, offsetof(Checkpoint, epoch_loss_sum)},
     {"epoch_loss_steps", HDF5_INT64, offsetof(Checkpoint, epoch_loss_steps)},
     {"best_epoch_mean", HDF5_FLOAT64, offsetof(Checkpoint, best_epoch_mean)},

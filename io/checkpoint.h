@@ -3,7 +3,7 @@
  *
  *   /parameters/<name> /ema/<name> /optimizer/m/<name> /optimizer/v/<name>: float32, the tensor's own shape
  *
- *   attributes: format_version step epoch step_in_epoch height width epoch_loss_sum epoch_loss_steps
+ *   attributes: format_version step epoch step_in_epoch height width data_checksum epoch_loss_sum epoch_loss_steps
  *   best_epoch_mean last_epoch_mean seed finished config provenance parameters_checksum checksum
  *
  * Every dataset carries a Fletcher-32 checksum, HDF5's own metadata (1.10 format) is checksummed, and the two
@@ -31,6 +31,7 @@ typedef struct TensorInfo {
 /* For writing every pointer is borrowed; one filled by checkpoint_read owns them all. Zero-initialise. */
 typedef struct Checkpoint {
     int64_t height, width;              /* of the images in pixels */
+    uint64_t data_checksum;             /* of the training images' pixels: dataset_checksum */
     int64_t step, epoch, step_in_epoch; /* steps done; the epoch in progress and the steps done in it */
     double epoch_loss_sum;              /* of the epoch in progress, over epoch_loss_steps steps */
     int64_t epoch_loss_steps;

@@ -8,7 +8,7 @@
 #define CHECKPOINT_FOLDER "checkpoints"
 #define CHECKPOINT_LATEST "latest.h5"
 
-enum { CHECKPOINT_FILE_NAME_BYTES = 40, CHECKPOINT_ARRAYS = 4, CHECKPOINT_SCALARS = 10 };
+enum { CHECKPOINT_FILE_NAME_BYTES = 40, CHECKPOINT_ARRAYS = 4, CHECKPOINT_SCALARS = 11 };
 
 /* A flat array of the struct and the group its tensors are stored in. */
 typedef struct CheckpointArray {

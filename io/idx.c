@@ -7,6 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "io/checksum.h"
 #include "io/file.h"
 
 enum {
@@ -191,4 +192,12 @@ void dataset_release(Dataset *dataset) {
     free(dataset->pixels);
     free(dataset->labels);
     *dataset = (Dataset){0};
+}
+
+uint64_t dataset_checksum(const Dataset *dataset) {
+    Checksum checksum = checksum_start();
+    const int64_t shape[] = {dataset->count, dataset->height, dataset->width};
+    checksum_add(&checksum, shape, sizeof shape);
+    checksum_add(&checksum, dataset->pixels, (size_t)(shape[0] * shape[1] * shape[2]));
+    return checksum_value(&checksum);
 }

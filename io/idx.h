@@ -21,6 +21,9 @@ typedef struct Dataset {
  * collective. */
 Status dataset_load(const char *directory, const char *split, int64_t limit, Dataset *out);
 
+/* A 64-bit checksum of the images (count, size and pixels), which tells data sets apart. */
+uint64_t dataset_checksum(const Dataset *dataset);
+
 /* Frees the arrays and zeroes the struct. */
 void dataset_release(Dataset *dataset);
 

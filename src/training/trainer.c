@@ -20,6 +20,7 @@ static Status load_data(Trainer *trainer) {
              config->data_dir, (long long)trainer->train.height, (long long)trainer->train.width,
              (long long)trainer->validation.height, (long long)trainer->validation.width);
     trainer->validation_count = trainer->validation.count;
+    trainer->data_checksum = dataset_checksum(&trainer->train);
     TRY(ALLOCATE(&trainer->order, trainer->train.count));
     trainer->order_epoch = -1;
     trainer->steps_per_epoch = (trainer->train.count + config->train_batch - 1) / config->train_batch;
@@ -194,16 +195,20 @@ done:
     return status;
 }
 
-static Status check_position(const Trainer *trainer, const Checkpoint *checkpoint, const char *where) {
+static Status check_data(const Trainer *trainer, const Checkpoint *checkpoint, const char *where) {
     int64_t expected = checkpoint->epoch * trainer->steps_per_epoch + checkpoint->step_in_epoch;
-    if (checkpoint->step != expected || checkpoint->step_in_epoch >= trainer->steps_per_epoch)
+    if (checkpoint->data_checksum != trainer->data_checksum)
         return status_error(
             STATUS_BAD_INPUT,
-            "%s: step %lld is not step %lld of epoch %lld with %lld steps per epoch: was it trained on "
-            "another number of images than data.dir and data.limit give here (%lld)?",
-            where, (long long)checkpoint->step, (long long)checkpoint->step_in_epoch,
-            (long long)checkpoint->epoch, (long long)trainer->steps_per_epoch,
-            (long long)trainer->train.count);
+            "%s: was trained on other images than those in data.dir %s with data.limit %lld: checksum "
+            "expected %016llx, found %016llx",
+            where, trainer->config.data_dir, (long long)trainer->config.data_limit,
+            (unsigned long long)checkpoint->data_checksum, (unsigned long long)trainer->data_checksum);
+    if (checkpoint->step != expected || checkpoint->step_in_epoch >= trainer->steps_per_epoch)
+        return status_error(STATUS_BAD_INPUT,
+                            "%s: step %lld is not step %lld of epoch %lld with %lld steps per epoch", where,
+                            (long long)checkpoint->step, (long long)checkpoint->step_in_epoch,
+                            (long long)checkpoint->epoch, (long long)trainer->steps_per_epoch);
     return STATUS_OK;
 }
 
@@ -218,7 +223,7 @@ Status trainer_restore(Trainer *trainer, const Checkpoint *checkpoint, const cha
     if (root)
         status = weights_check(graph, checkpoint, where);
     if (root && status == STATUS_OK)
-        status = check_position(trainer, checkpoint, where);
+        status = check_data(trainer, checkpoint, where);
     TRY(comm_agree(trainer->comm, status));
     if (root)
         trainer->progress = (TrainerProgress){
@@ -260,6 +265,7 @@ Status trainer_snapshot(const Trainer *trainer, const char *provenance_json, Che
     *checkpoint = (Checkpoint){
         .height = trainer->train.height,
         .width = trainer->train.width,
+        .data_checksum = trainer->data_checksum,
         .step = progress->step,
         .epoch = progress->epoch,
         .step_in_epoch = progress->step_in_epoch,

@@ -25,6 +25,7 @@ typedef struct Trainer {
     Shards shards;
     Optimizer optimizer;
     Dataset train, validation;
+    uint64_t data_checksum;   /* of the training images */
     int64_t validation_count; /* images of `validation` that are used */
     uint32_t *order;          /* (train.count) of epoch order_epoch */
     int64_t order_epoch;

@@ -1,5 +1,5 @@
-/* Convolutions and transposed convolutions on oneDNN. Both are the three passes of one untransposed
- * convolution between a large and a small tensor (onednn.h):
+/* Convolutions and transposed convolutions. Both are the three passes of one untransposed convolution between
+ * a large and a small tensor (convolution.h):
  *
  *   conv2d                               x large, y small: forward
  *   conv2d_backward_data                 dx large, dy small: backward data
@@ -10,38 +10,33 @@
  *
  * and PyTorch's weight layouts, (O,I,KH,KW) and transposed (I,O,KH,KW), are the same thing in that reading.
  */
+#include "kernels/cpu/convolution.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/kernels_cpu.h"
-#include "kernels/cpu/onednn.h"
 #include "kernels/op_check.h"
 
 enum { PACKED_ALIGNMENT = 64 };
 
-typedef struct ConvolutionState {
-    OnednnConvolution *primitive;
-    size_t bias_offset; /* in packed, behind the weights; 0: no bias kept */
-} ConvolutionState;
-
 static void convolution_release(PreparedOp *op) {
-    ConvolutionState *state = op->state;
-    if (state)
-        onednn_convolution_destroy(state->primitive);
-    free(state);
+    Convolution *convolution = op->state;
+    if (convolution)
+        convolution->destroy(convolution);
     free(op->packed);
     op->state = NULL;
     op->packed = NULL;
 }
 
-static size_t aligned(size_t bytes) {
-    return (bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
+/* packed: the weights in the convolution's layout, then the bias. */
+static size_t bias_offset(const Convolution *convolution) {
+    return (convolution->packed_bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
 }
 
-static Status allocate_packed(PreparedOp *op, ConvolutionState *state, int64_t bias_count) {
-    size_t weights_bytes = aligned(onednn_convolution_packed_bytes(state->primitive));
-    state->bias_offset = bias_count ? weights_bytes : 0;
-    op->packed_bytes = weights_bytes + aligned((size_t)bias_count * sizeof(float));
+static Status allocate_packed(PreparedOp *op, int64_t bias_count) {
+    size_t bytes = bias_offset(op->state) + (size_t)bias_count * sizeof(float);
+    op->packed_bytes = (bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
     op->packed = aligned_alloc(PACKED_ALIGNMENT, op->packed_bytes);
     if (!op->packed)
         return status_error(STATUS_FAILURE, "out of memory: %zu bytes for packed weights", op->packed_bytes);
@@ -49,14 +44,29 @@ static Status allocate_packed(PreparedOp *op, ConvolutionState *state, int64_t b
     return STATUS_OK;
 }
 
-/* bias: the primitive adds a bias or computes its gradient; kept_bias: elements of bias to keep in packed. */
-static Status prepare_pass(PreparedOp *op, OnednnPass pass, Shape large, Shape small, bool bias,
+typedef Status (*ConvolutionCreate)(Convolution **, const ConvolutionGeometry *, ConvolutionPass);
+
+/* The first implementation that wants this geometry. */
+static Status create_convolution(PreparedOp *op, const ConvolutionGeometry *geometry, ConvolutionPass pass) {
+    static const ConvolutionCreate implementations[] = {winograd_convolution_create,
+                                                        onednn_convolution_create};
+    Status status = STATUS_OK;
+    Convolution *convolution = NULL;
+    for (size_t i = 0; i < sizeof implementations / sizeof *implementations && !convolution; i++) {
+        status = implementations[i](&convolution, geometry, pass);
+        if (status != STATUS_OK)
+            return status_context(status, "%s", op_name(op->description.kind));
+    }
+    op->state = convolution;
+    return status;
+}
+
+/* bias: the pass adds a bias or computes its gradient; kept_bias: elements of bias to keep in packed. */
+static Status prepare_pass(PreparedOp *op, ConvolutionPass pass, Shape large, Shape small, bool bias,
                            int64_t kept_bias) {
     const OpAttributes *attributes = &op->description.attributes;
     Status status = STATUS_OK;
-    ConvolutionState *state = NULL;
-    TRY(op_check(&op->description));
-    OnednnGeometry geometry = {
+    const ConvolutionGeometry geometry = {
         .samples = large.d[0],
         .large_h = large.d[1],
         .large_w = large.d[2],
@@ -69,38 +79,31 @@ static Status prepare_pass(PreparedOp *op, OnednnPass pass, Shape large, Shape s
         .pad = attributes->pad,
         .bias = bias,
     };
-    TRY(ALLOCATE(&state, 1));
-    op->state = state;
-    status = onednn_convolution_create(&state->primitive, &geometry, pass);
-    if (status != STATUS_OK) {
-        status_context(status, "%s", op_name(op->description.kind));
-        goto done;
-    }
-    op->scratch_bytes = onednn_convolution_scratch_bytes(state->primitive);
-    if (pass != ONEDNN_BACKWARD_WEIGHTS)
-        TRY(allocate_packed(op, state, kept_bias));
+    TRY(op_check(&op->description));
+    TRY(create_convolution(op, &geometry, pass));
+    op->scratch_bytes = ((const Convolution *)op->state)->scratch_bytes;
+    if (pass != CONVOLUTION_BACKWARD_WEIGHTS)
+        TRY(allocate_packed(op, kept_bias));
 done:
     return status;
 }
 
 static float *packed_bias(const PreparedOp *op) {
-    const ConvolutionState *state = op->state;
-    return state->bias_offset ? (float *)((char *)op->packed + state->bias_offset) : NULL;
-}
-
-static Status pack_weights_and_bias(PreparedOp *op, const void *const *inputs) {
-    const ConvolutionState *state = op->state;
-    Shape bias = op->description.inputs[2];
-    memcpy(packed_bias(op), inputs[2], (size_t)shape_count(bias) * sizeof(float));
-    return onednn_convolution_pack(state->primitive, inputs[1], op->packed);
+    return (float *)((char *)op->packed + bias_offset(op->state));
 }
 
 static Status pack_weights(PreparedOp *op, const void *const *inputs) {
-    const ConvolutionState *state = op->state;
-    return onednn_convolution_pack(state->primitive, inputs[1], op->packed);
+    const Convolution *convolution = op->state;
+    return convolution->pack(convolution, inputs[1], op->packed);
 }
 
-/* oneDNN's interface takes every tensor as writable. */
+static Status pack_weights_and_bias(PreparedOp *op, const void *const *inputs) {
+    Shape bias = op->description.inputs[2];
+    memcpy(packed_bias(op), inputs[2], (size_t)shape_count(bias) * sizeof(float));
+    return pack_weights(op, inputs);
+}
+
+/* The convolution's interface has one set of tensors for all passes, so it takes each as writable. */
 static float *tensor(const void *pointer) {
     return (float *)(uintptr_t)pointer;
 }
@@ -109,55 +112,54 @@ static float *tensor(const void *pointer) {
 
 static Status conv2d_prepare(PreparedOp *op) {
     Shape y = op->description.outputs[0];
-    return prepare_pass(op, ONEDNN_FORWARD, op->description.inputs[0], y, true, y.d[3]);
+    return prepare_pass(op, CONVOLUTION_FORWARD, op->description.inputs[0], y, true, y.d[3]);
 }
 
 static Status conv2d_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                          void *scratch) {
-    const ConvolutionState *state = op->state;
-    return onednn_convolution_run(state->primitive, tensor(inputs[0]), op->packed, packed_bias(op),
-                                  outputs[0], scratch);
+    const Convolution *convolution = op->state;
+    return convolution->run(convolution, tensor(inputs[0]), op->packed, packed_bias(op), outputs[0], scratch);
 }
 
 static Status conv2d_backward_data_prepare(PreparedOp *op) {
-    return prepare_pass(op, ONEDNN_BACKWARD_DATA, op->description.outputs[0], op->description.inputs[0],
+    return prepare_pass(op, CONVOLUTION_BACKWARD_DATA, op->description.outputs[0], op->description.inputs[0],
                         false, 0);
 }
 
 static Status conv2d_backward_data_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                        void *scratch) {
-    const ConvolutionState *state = op->state;
-    return onednn_convolution_run(state->primitive, outputs[0], op->packed, NULL, tensor(inputs[0]), scratch);
+    const Convolution *convolution = op->state;
+    return convolution->run(convolution, outputs[0], op->packed, NULL, tensor(inputs[0]), scratch);
 }
 
 static Status conv2d_backward_parameters_prepare(PreparedOp *op) {
-    return prepare_pass(op, ONEDNN_BACKWARD_WEIGHTS, op->description.inputs[0], op->description.inputs[1],
-                        true, 0);
+    return prepare_pass(op, CONVOLUTION_BACKWARD_WEIGHTS, op->description.inputs[0],
+                        op->description.inputs[1], true, 0);
 }
 
 static Status conv2d_backward_parameters_run(const PreparedOp *op, const void *const *inputs,
                                              void *const *outputs, void *scratch) {
-    const ConvolutionState *state = op->state;
-    return onednn_convolution_run(state->primitive, tensor(inputs[0]), outputs[0], outputs[1],
-                                  tensor(inputs[1]), scratch);
+    const Convolution *convolution = op->state;
+    return convolution->run(convolution, tensor(inputs[0]), outputs[0], outputs[1], tensor(inputs[1]),
+                            scratch);
 }
 
 /* ---- conv_transpose2d ---- */
 
 static Status conv_transpose2d_prepare(PreparedOp *op) {
     Shape y = op->description.outputs[0];
-    return prepare_pass(op, ONEDNN_BACKWARD_DATA, y, op->description.inputs[0], false, y.d[3]);
+    return prepare_pass(op, CONVOLUTION_BACKWARD_DATA, y, op->description.inputs[0], false, y.d[3]);
 }
 
 static Status conv_transpose2d_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                    void *scratch) {
-    const ConvolutionState *state = op->state;
+    const Convolution *convolution = op->state;
     Status status = STATUS_OK;
     Shape shape = op->description.outputs[0];
     int64_t pixels = shape.d[0] * shape.d[1] * shape.d[2], channels = shape.d[3];
     const float *restrict bias = packed_bias(op);
     float *restrict y = outputs[0];
-    TRY(onednn_convolution_run(state->primitive, y, op->packed, NULL, tensor(inputs[0]), scratch));
+    TRY(convolution->run(convolution, y, op->packed, NULL, tensor(inputs[0]), scratch));
     for (int64_t pixel = 0; pixel < pixels; pixel++)
         for (int64_t c = 0; c < channels; c++)
             y[pixel * channels + c] += bias[c];
@@ -166,22 +168,24 @@ done:
 }
 
 static Status conv_transpose2d_backward_data_prepare(PreparedOp *op) {
-    return prepare_pass(op, ONEDNN_FORWARD, op->description.inputs[0], op->description.outputs[0], false, 0);
+    return prepare_pass(op, CONVOLUTION_FORWARD, op->description.inputs[0], op->description.outputs[0], false,
+                        0);
 }
 
 static Status conv_transpose2d_backward_data_run(const PreparedOp *op, const void *const *inputs,
                                                  void *const *outputs, void *scratch) {
-    const ConvolutionState *state = op->state;
-    return onednn_convolution_run(state->primitive, tensor(inputs[0]), op->packed, NULL, outputs[0], scratch);
+    const Convolution *convolution = op->state;
+    return convolution->run(convolution, tensor(inputs[0]), op->packed, NULL, outputs[0], scratch);
 }
 
 static Status conv_transpose2d_backward_parameters_prepare(PreparedOp *op) {
-    return prepare_pass(op, ONEDNN_BACKWARD_WEIGHTS, op->description.inputs[1], op->description.inputs[0],
-                        false, 0);
+    return prepare_pass(op, CONVOLUTION_BACKWARD_WEIGHTS, op->description.inputs[1],
+                        op->description.inputs[0], false, 0);
 }
 
-/* Sums over pixels, one block of rows at a time: the blocks keep the float sums short, and so accurate. */
-static void sum_pixels(float *restrict sums, const float *restrict values, int64_t pixels, int64_t channels) {
+/* One block of pixels at a time: the blocks keep the float sums short, and so accurate. */
+void convolution_sum_pixels(float *restrict sums, const float *restrict values, int64_t pixels,
+                            int64_t channels) {
     enum { BLOCK_PIXELS = 64, BLOCK_CHANNELS = 64 };
     for (int64_t first = 0; first < channels; first += BLOCK_CHANNELS) {
         int64_t width = channels - first < BLOCK_CHANNELS ? channels - first : BLOCK_CHANNELS;
@@ -202,11 +206,10 @@ static void sum_pixels(float *restrict sums, const float *restrict values, int64
 
 static Status conv_transpose2d_backward_parameters_run(const PreparedOp *op, const void *const *inputs,
                                                        void *const *outputs, void *scratch) {
-    const ConvolutionState *state = op->state;
+    const Convolution *convolution = op->state;
     Shape dy = op->description.inputs[1];
-    sum_pixels(outputs[1], inputs[1], dy.d[0] * dy.d[1] * dy.d[2], dy.d[3]);
-    return onednn_convolution_run(state->primitive, tensor(inputs[1]), outputs[0], NULL, tensor(inputs[0]),
-                                  scratch);
+    convolution_sum_pixels(outputs[1], inputs[1], dy.d[0] * dy.d[1] * dy.d[2], dy.d[3]);
+    return convolution->run(convolution, tensor(inputs[1]), outputs[0], NULL, tensor(inputs[0]), scratch);
 }
 
 #define CONVOLUTION_KERNEL(identifier, op, pack_function)                                                    \

@@ -1,11 +1,12 @@
-#include "kernels/cpu/onednn.h"
-
+/* Convolutions by oneDNN, single-threaded. The one file that knows oneDNN, and where its versions 2 and 3
+ * differ. */
 #include <dnnl.h>
 #include <dnnl_debug.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/cpu/convolution.h"
 #include "kernels/cpu/kernels_cpu.h"
 
 #define TRY_ONEDNN(call)                                                                                     \
@@ -25,16 +26,17 @@ typedef const_dnnl_memory_desc_t Layout;
 typedef const dnnl_memory_desc_t *Layout;
 #endif
 
-struct OnednnConvolution {
-    OnednnPass pass;
+typedef struct OnednnConvolution {
+    Convolution base;
+    ConvolutionPass pass;
     dnnl_engine_t engine;
     dnnl_primitive_desc_t description, reorder_description;
     dnnl_primitive_t primitive,
         reorder; /* reorder: plain -> packed weights, or back for the weights' gradient */
     Layout large, weights, bias, small, plain, scratchpad, reorder_scratchpad;
-    size_t weights_offset, scratchpad_offset, reorder_scratchpad_offset, scratch_bytes;
-    const char *implementation;
-};
+    size_t scratchpad_offset,
+        reorder_scratchpad_offset; /* in scratch; the weights' gradient is at its start */
+} OnednnConvolution;
 
 /* ---- where oneDNN 2 and 3 differ ---- */
 
@@ -64,9 +66,10 @@ static void tensors_release(ConvolutionTensors *tensors) {
 }
 
 static dnnl_status_t describe_convolution(dnnl_primitive_desc_t *description,
-                                          const ConvolutionTensors *tensors, const OnednnGeometry *geometry,
-                                          OnednnPass pass, const_dnnl_primitive_attr_t attributes,
-                                          dnnl_engine_t engine, const_dnnl_primitive_desc_t forward) {
+                                          const ConvolutionTensors *tensors,
+                                          const ConvolutionGeometry *geometry, ConvolutionPass pass,
+                                          const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine,
+                                          const_dnnl_primitive_desc_t forward) {
     const dnnl_dims_t strides = {geometry->stride, geometry->stride};
     const dnnl_dims_t padding = {geometry->pad, geometry->pad};
     const dnnl_alg_kind_t algorithm = dnnl_convolution_direct;
@@ -74,15 +77,15 @@ static dnnl_status_t describe_convolution(dnnl_primitive_desc_t *description,
     const dnnl_dims_t dilations = {0, 0};
     dnnl_memory_desc_t bias = geometry->bias ? tensors->bias : NULL;
     switch (pass) {
-    case ONEDNN_FORWARD:
+    case CONVOLUTION_FORWARD:
         return dnnl_convolution_forward_primitive_desc_create(
             description, engine, dnnl_forward_training, algorithm, tensors->large, tensors->weights, bias,
             tensors->small, strides, dilations, padding, padding, attributes);
-    case ONEDNN_BACKWARD_DATA:
+    case CONVOLUTION_BACKWARD_DATA:
         return dnnl_convolution_backward_data_primitive_desc_create(
             description, engine, algorithm, tensors->large, tensors->weights, tensors->small, strides,
             dilations, padding, padding, forward, attributes);
-    case ONEDNN_BACKWARD_WEIGHTS:
+    case CONVOLUTION_BACKWARD_WEIGHTS:
         return dnnl_convolution_backward_weights_primitive_desc_create(
             description, engine, algorithm, tensors->large, tensors->weights, bias, tensors->small, strides,
             dilations, padding, padding, forward, attributes);
@@ -93,17 +96,17 @@ static dnnl_status_t describe_convolution(dnnl_primitive_desc_t *description,
     const dnnl_memory_desc_t *bias = geometry->bias ? &tensors->bias : NULL;
     dnnl_status_t code = dnnl_invalid_arguments;
     switch (pass) {
-    case ONEDNN_FORWARD:
+    case CONVOLUTION_FORWARD:
         code = dnnl_convolution_forward_desc_init(&operation, dnnl_forward_training, algorithm,
                                                   &tensors->large, &tensors->weights, bias, &tensors->small,
                                                   strides, padding, padding);
         break;
-    case ONEDNN_BACKWARD_DATA:
+    case CONVOLUTION_BACKWARD_DATA:
         code = dnnl_convolution_backward_data_desc_init(&operation, algorithm, &tensors->large,
                                                         &tensors->weights, &tensors->small, strides, padding,
                                                         padding);
         break;
-    case ONEDNN_BACKWARD_WEIGHTS:
+    case CONVOLUTION_BACKWARD_WEIGHTS:
         code = dnnl_convolution_backward_weights_desc_init(&operation, algorithm, &tensors->large,
                                                            &tensors->weights, bias, &tensors->small, strides,
                                                            padding, padding);
@@ -131,7 +134,7 @@ static Layout plain_layout(const ConvolutionTensors *tensors) {
 
 /* ---- the same in both ---- */
 
-static Status tensors_create(ConvolutionTensors *tensors, const OnednnGeometry *geometry) {
+static Status tensors_create(ConvolutionTensors *tensors, const ConvolutionGeometry *geometry) {
     Status status = STATUS_OK;
     const dnnl_dims_t large = {geometry->samples, geometry->large_c, geometry->large_h, geometry->large_w};
     const dnnl_dims_t small = {geometry->samples, geometry->small_c, geometry->small_h, geometry->small_w};
@@ -158,7 +161,8 @@ static size_t layout_bytes(Layout layout) {
 static void adopt_layouts(OnednnConvolution *convolution) {
     const_dnnl_primitive_desc_t description = convolution->description,
                                 reorder = convolution->reorder_description;
-    bool forward = convolution->pass == ONEDNN_FORWARD, data = convolution->pass == ONEDNN_BACKWARD_DATA;
+    bool forward = convolution->pass == CONVOLUTION_FORWARD,
+         data = convolution->pass == CONVOLUTION_BACKWARD_DATA;
     convolution->large =
         dnnl_primitive_desc_query_md(description, data ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
     convolution->small =
@@ -180,11 +184,12 @@ static void adopt_layouts(OnednnConvolution *convolution) {
     convolution->scratchpad_offset = aligned(weights_bytes);
     convolution->reorder_scratchpad_offset =
         convolution->scratchpad_offset + aligned(layout_bytes(convolution->scratchpad));
-    convolution->scratch_bytes =
+    convolution->base.packed_bytes = forward || data ? layout_bytes(convolution->weights) : 0;
+    convolution->base.scratch_bytes =
         convolution->reorder_scratchpad_offset + aligned(layout_bytes(convolution->reorder_scratchpad));
 }
 
-static Status create_primitives(OnednnConvolution *convolution, const OnednnGeometry *geometry) {
+static Status create_primitives(OnednnConvolution *convolution, const ConvolutionGeometry *geometry) {
     Status status = STATUS_OK;
     ConvolutionTensors tensors = {0};
     dnnl_primitive_attr_t attributes = NULL;
@@ -194,17 +199,17 @@ static Status create_primitives(OnednnConvolution *convolution, const OnednnGeom
     TRY_ONEDNN(dnnl_primitive_attr_create(&attributes));
     TRY_ONEDNN(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user));
 
-    if (convolution->pass != ONEDNN_FORWARD)
-        TRY_ONEDNN(describe_convolution(&forward, &tensors, geometry, ONEDNN_FORWARD, attributes,
+    if (convolution->pass != CONVOLUTION_FORWARD)
+        TRY_ONEDNN(describe_convolution(&forward, &tensors, geometry, CONVOLUTION_FORWARD, attributes,
                                         convolution->engine, NULL));
     TRY_ONEDNN(describe_convolution(&convolution->description, &tensors, geometry, convolution->pass,
                                     attributes, convolution->engine, forward));
     TRY_ONEDNN(dnnl_primitive_desc_query(convolution->description, dnnl_query_impl_info_str, 0,
-                                         &convolution->implementation));
+                                         &convolution->base.implementation));
     TRY_ONEDNN(dnnl_primitive_create(&convolution->primitive, convolution->description));
 
     Layout plain = plain_layout(&tensors);
-    if (convolution->pass == ONEDNN_BACKWARD_WEIGHTS) {
+    if (convolution->pass == CONVOLUTION_BACKWARD_WEIGHTS) {
         Layout packed = dnnl_primitive_desc_query_md(convolution->description, dnnl_query_diff_weights_md, 0);
         TRY_ONEDNN(describe_reorder(&convolution->reorder_description, packed, plain, attributes,
                                     convolution->engine));
@@ -222,49 +227,6 @@ done:
         dnnl_primitive_attr_destroy(attributes);
     tensors_release(&tensors);
     return status;
-}
-
-Status onednn_convolution_create(OnednnConvolution **result, const OnednnGeometry *geometry,
-                                 OnednnPass pass) {
-    Status status = STATUS_OK;
-    TRY(ALLOCATE(result, 1));
-    (*result)->pass = pass;
-    /* A primitive made for several threads and run inside a parallel region computes wrong filter gradients.
-     */
-    int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-    status = create_primitives(*result, geometry);
-    omp_set_num_threads(threads);
-done:
-    return status;
-}
-
-void onednn_convolution_destroy(OnednnConvolution *convolution) {
-    if (!convolution)
-        return;
-    if (convolution->reorder)
-        dnnl_primitive_destroy(convolution->reorder);
-    if (convolution->reorder_description)
-        dnnl_primitive_desc_destroy(convolution->reorder_description);
-    if (convolution->primitive)
-        dnnl_primitive_destroy(convolution->primitive);
-    if (convolution->description)
-        dnnl_primitive_desc_destroy(convolution->description);
-    if (convolution->engine)
-        dnnl_engine_destroy(convolution->engine);
-    free(convolution);
-}
-
-const char *onednn_convolution_implementation(const OnednnConvolution *convolution) {
-    return convolution->implementation;
-}
-
-size_t onednn_convolution_packed_bytes(const OnednnConvolution *convolution) {
-    return layout_bytes(convolution->weights);
-}
-
-size_t onednn_convolution_scratch_bytes(const OnednnConvolution *convolution) {
-    return convolution->scratch_bytes;
 }
 
 /* One tensor of an execution. */
@@ -303,7 +265,8 @@ done:
     return status;
 }
 
-Status onednn_convolution_pack(const OnednnConvolution *convolution, const float *plain, void *packed) {
+static Status pack(const Convolution *self, const float *plain, void *packed) {
+    const OnednnConvolution *convolution = (const OnednnConvolution *)self;
     Status status = STATUS_OK;
     void *scratch = NULL;
     size_t scratch_bytes = layout_bytes(convolution->reorder_scratchpad);
@@ -342,11 +305,12 @@ done:
     return status;
 }
 
-Status onednn_convolution_run(const OnednnConvolution *convolution, float *large, void *weights, float *bias,
-                              float *small, void *scratch) {
-    if (convolution->pass == ONEDNN_BACKWARD_WEIGHTS)
+static Status run(const Convolution *self, float *large, void *weights, float *bias, float *small,
+                  void *scratch) {
+    const OnednnConvolution *convolution = (const OnednnConvolution *)self;
+    if (convolution->pass == CONVOLUTION_BACKWARD_WEIGHTS)
         return run_backward_weights(convolution, large, weights, bias, small, scratch);
-    bool forward = convolution->pass == ONEDNN_FORWARD;
+    bool forward = convolution->pass == CONVOLUTION_FORWARD;
     const Argument arguments[] = {
         {forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC, convolution->large, large},
         {DNNL_ARG_WEIGHTS, convolution->weights, weights},
@@ -355,6 +319,45 @@ Status onednn_convolution_run(const OnednnConvolution *convolution, float *large
         {DNNL_ARG_SCRATCHPAD, convolution->scratchpad, (char *)scratch + convolution->scratchpad_offset},
     };
     return execute(convolution->primitive, convolution->engine, 5, arguments);
+}
+
+static void destroy(Convolution *self) {
+    OnednnConvolution *convolution = (OnednnConvolution *)self;
+    if (convolution->reorder)
+        dnnl_primitive_destroy(convolution->reorder);
+    if (convolution->reorder_description)
+        dnnl_primitive_desc_destroy(convolution->reorder_description);
+    if (convolution->primitive)
+        dnnl_primitive_destroy(convolution->primitive);
+    if (convolution->description)
+        dnnl_primitive_desc_destroy(convolution->description);
+    if (convolution->engine)
+        dnnl_engine_destroy(convolution->engine);
+    free(convolution);
+}
+
+Status onednn_convolution_create(Convolution **result, const ConvolutionGeometry *geometry,
+                                 ConvolutionPass pass) {
+    Status status = STATUS_OK;
+    OnednnConvolution *convolution = NULL;
+    int threads = omp_get_max_threads();
+    *result = NULL;
+    TRY(ALLOCATE(&convolution, 1));
+    convolution->pass = pass;
+    convolution->base.pack = pack;
+    convolution->base.run = run;
+    convolution->base.destroy = destroy;
+    /* A primitive made for several threads and run inside a parallel region computes wrong filter gradients.
+     */
+    omp_set_num_threads(1);
+    TRY(create_primitives(convolution, geometry));
+    *result = &convolution->base;
+    convolution = NULL;
+done:
+    omp_set_num_threads(threads);
+    if (convolution)
+        destroy(&convolution->base);
+    return status;
 }
 
 const char *cpu_library_description(void) {

@@ -2,13 +2,14 @@
 #ifndef TESTS_SCRATCH_H
 #define TESTS_SCRATCH_H
 
-#include <ftw.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCRATCH_PATH_BYTES = 512, SCRATCH_OPEN_DIRECTORIES = 16 };
+enum { SCRATCH_PATH_BYTES = 512 };
 
 /* Makes a new directory below TMPDIR (default: the system's) or ends the test. */
 static inline void scratch_open(char path[SCRATCH_PATH_BYTES]) {
@@ -29,14 +30,20 @@ static inline void scratch_folder(const char *scratch, const char *name, char *p
     }
 }
 
-static inline int scratch_remove_entry(const char *path, const struct stat *information, int kind,
-                                       struct FTW *where) {
-    (void)information, (void)kind, (void)where;
-    return remove(path);
-}
-
+/* Removes a file, or a folder with all it holds. */
 static inline void scratch_remove(const char *path) {
-    nftw(path, scratch_remove_entry, SCRATCH_OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+    DIR *directory = remove(path) == 0 ? NULL : opendir(path);
+    if (!directory)
+        return;
+    for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+        char inner[2 * SCRATCH_PATH_BYTES];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) < (int)sizeof inner)
+            scratch_remove(inner);
+    }
+    closedir(directory);
+    remove(path);
 }
 
 #endif

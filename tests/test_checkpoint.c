@@ -38,6 +38,7 @@ static Checkpoint make_checkpoint(int64_t step) {
     Checkpoint c = {.step = step,
                     .height = 28,
                     .width = 30,
+                    .data_checksum = 0xFEEDFACECAFEBEEFu,
                     .epoch = 2,
                     .step_in_epoch = 3,
                     .epoch_loss_sum = 0.1 + (double)step,
@@ -69,7 +70,7 @@ static Checkpoint make_checkpoint(int64_t step) {
 static bool same(const Checkpoint *a, const Checkpoint *b) {
     if (a->step != b->step || a->epoch != b->epoch || a->step_in_epoch != b->step_in_epoch ||
         a->epoch_loss_steps != b->epoch_loss_steps || a->seed != b->seed || a->height != b->height ||
-        a->width != b->width || a->finished != b->finished ||
+        a->width != b->width || a->data_checksum != b->data_checksum || a->finished != b->finished ||
         memcmp(&a->epoch_loss_sum, &b->epoch_loss_sum, sizeof(double)) != 0 ||
         memcmp(&a->best_epoch_mean, &b->best_epoch_mean, sizeof(double)) != 0 ||
         memcmp(&a->last_epoch_mean, &b->last_epoch_mean, sizeof(double)) != 0 ||
@@ -252,6 +253,7 @@ static void craft(const char *path, int64_t version, int64_t ema_columns, bool s
         CHECK_OK(hdf5_write_scalar(file, integers[i], HDF5_INT64, &zero));
     for (int i = 0; i < 3; i++)
         CHECK_OK(hdf5_write_scalar(file, numbers[i], HDF5_FLOAT64, &number));
+    CHECK_OK(hdf5_write_scalar(file, "data_checksum", HDF5_UINT64, &seed));
     CHECK_OK(hdf5_write_scalar(file, "seed", HDF5_UINT64, &seed));
     CHECK_OK(hdf5_write_scalar(file, "finished", HDF5_UINT8, &no));
     CHECK_OK(hdf5_write_text(file, "config", "{}"));

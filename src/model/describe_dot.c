@@ -34,11 +34,13 @@ typedef struct Drawing {
     Unit *units;
 } Drawing;
 
-static const double column_inches = 2.05, row_inches = 2.5, fork_inches = 1.12, bus_inches = 1.75;
+static const double column_inches = 2.3, row_inches = 2.75, fork_inches = 1.3, bus_inches = 1.75;
+static const double input_inches = 2.0, output_inches = 1.75; /* between a box and the ellipse beside it */
 
 #define MAIN_COLOUR "#1f2933"
 #define TIME_COLOUR "#2563eb"
 #define SKIP_COLOUR "#c2410c"
+#define NOTE_COLOUR "#7b8794"
 
 /* ---- units ---- */
 
@@ -210,8 +212,7 @@ static void emit_operation(const Drawing *d, int u, const Node *node) {
         emit_convolution(d, node, "transposed conv");
         break;
     case OP_GROUP_NORM:
-        emit(d, "%sGroupNorm %d%s", node_input(node, "shift") == GRAPH_NONE ? "" : "+ time, ",
-             node->op.attributes.groups, node->op.attributes.silu ? ", SiLU" : "");
+        emit(d, "GroupNorm %d%s", node->op.attributes.groups, node->op.attributes.silu ? ", SiLU" : "");
         break;
     case OP_ADD:
         other = d->owner[node_input(node, "b")];
@@ -235,23 +236,35 @@ static int64_t unit_parameters(const Drawing *d, const Unit *unit) {
 
 /* ---- boxes ---- */
 
+/* The timestep's share of a block is added to the activations on their way into the next GroupNorm. */
 static void emit_row(const Drawing *d, int u, int n) {
+    const Unit *unit = &d->units[u];
     const Node *node = &d->graph->nodes[n];
-    bool timestep = d->units[u].image && !d->image[node->outputs[0]];
-    const char *colour = timestep || !d->units[u].image ? TIME_COLOUR : MAIN_COLOUR;
-    emit(
-        d,
-        "<tr><td align=\"left\"><font color=\"#7b8794\">%s</font></td><td align=\"left\"><font color=\"%s\">",
-        leaf_name(node), colour);
+    bool added = unit->image && !d->image[node->outputs[0]];
+    emit(d, "<tr>");
+    if (unit->first != unit->last)
+        emit(d, "<td align=\"left\"><font color=\"" NOTE_COLOUR "\">%s</font></td>",
+             unit->image ? leaf_name(node) : node->name);
+    emit(d, "<td align=\"left\"><font color=\"%s\">%s", added || !unit->image ? TIME_COLOUR : MAIN_COLOUR,
+         added ? "+ " : "");
     emit_operation(d, u, node);
     emit(d, "</font></td></tr>");
+}
+
+/* 90560 as "90.6 k". */
+static void emit_count(const Drawing *d, int64_t count) {
+    if (count < 1000)
+        emit(d, "%lld", (long long)count);
+    else if (count < 1000000)
+        emit(d, "%.3g k", (double)count * 1e-3);
+    else
+        emit(d, "%.3g M", (double)count * 1e-6);
 }
 
 static void emit_box(const Drawing *d, int u, double x, double y) {
     const Unit *unit = &d->units[u];
     const char *colour = !unit->image ? TIME_COLOUR : MAIN_COLOUR;
     const char *fill = !unit->image ? "#dbeafe" : unit->timed ? "#e4e7eb" : "#f5f7fa";
-    char count[DESCRIBE_NUMBER_BYTES];
     emit(d, "  u%d [pos=\"%.3f,%.3f!\" label=<<table border=\"1\" cellborder=\"0\" cellspacing=\"0\" ", u, x,
          y);
     emit(d, "cellpadding=\"2\" color=\"%s\" bgcolor=\"white\">", colour);
@@ -260,8 +273,9 @@ static void emit_box(const Drawing *d, int u, double x, double y) {
         emit_row(d, u, n);
     emit(d, "<tr><td colspan=\"2\" sides=\"t\" border=\"1\" color=\"#cbd2d9\"><b>");
     emit_shape(d, d->graph->nodes[unit->last].op.outputs[0]);
-    emit(d, "</b> <font color=\"#7b8794\">&middot; %s parameters</font></td></tr></table>>]\n",
-         describe_number(unit_parameters(d, unit), count));
+    emit(d, "</b> <font color=\"" NOTE_COLOUR "\">&middot; ");
+    emit_count(d, unit_parameters(d, unit));
+    emit(d, "</font></td></tr></table>>]\n");
 }
 
 static void emit_join(const Drawing *d, int u) {
@@ -276,24 +290,49 @@ static void emit_join(const Drawing *d, int u) {
 
 static void emit_terminal(const Drawing *d, const char *id, const char *label, int value, double x, double y,
                           const char *colour) {
+    emit(d, "  %s [pos=\"%.3f,%.3f!\" shape=ellipse margin=0 color=\"%s\" fontcolor=\"%s\" ", id, x, y,
+         colour, colour);
     emit(d,
-         "  %s [pos=\"%.3f,%.3f!\" shape=ellipse margin=\"0.02,0.02\" color=\"%s\" fontcolor=\"%s\" "
-         "label=<%s<br/>",
-         id, x, y, colour, colour, label);
+         "label=<<table border=\"0\" cellspacing=\"0\" cellpadding=\"1\"><tr><td><i>%s</i></td></tr><tr><td>",
+         label);
     emit_shape(d, d->graph->values[value].shape);
-    emit(d, ">]\n");
+    emit(d, "</td></tr></table>>]\n");
 }
 
+/* Where a skip connection leaves, and what it carries. */
 static void emit_fork(const Drawing *d, int u) {
-    emit(d, "  f%d [pos=\"%.3f,%.3f!\" shape=point width=0.07 color=\"%s\"]\n", u, d->units[u].x,
-         -d->units[u].row * row_inches - fork_inches, SKIP_COLOUR);
+    const Unit *unit = &d->units[u];
+    double y = -unit->row * row_inches - fork_inches;
+    emit(d, "  f%d [pos=\"%.3f,%.3f!\" shape=point width=0.07 color=\"%s\"]\n", u, unit->x, y, SKIP_COLOUR);
+    emit(d, "  s%d [pos=\"%.3f,%.3f!\" fontcolor=\"%s\" label=<skip <b>", u, unit->x + column_inches / 2,
+         y + 0.12, SKIP_COLOUR);
+    emit_shape(d, d->graph->nodes[unit->last].op.outputs[0]);
+    emit(d, "</b>>]\n");
+}
+
+/* In the corner that the U leaves free. */
+static void emit_legend(const Drawing *d) {
+    int lowest = 0;
+    for (int u = 0; u < d->unit_count; u++)
+        if (d->units[u].row > lowest)
+            lowest = d->units[u].row;
+    emit(d, "  legend [pos=\"%.3f,%.3f!\" label=<<table border=\"0\" cellspacing=\"0\" cellpadding=\"2\">",
+         column_inches, -lowest * row_inches);
+    emit(d, "<tr><td align=\"left\">image path, H&times;W&times;C</td></tr>");
+    emit(d, "<tr><td align=\"left\"><font color=\"%s\">skip connection</font></td></tr>", SKIP_COLOUR);
+    emit(d, "<tr><td align=\"left\"><font color=\"%s\">timestep path</font></td></tr>", TIME_COLOUR);
+    emit(d,
+         "<tr><td align=\"left\"><font color=\"%s\">foot of a box: output shape &middot; "
+         "parameters</font></td></tr>",
+         NOTE_COLOUR);
+    emit(d, "</table>>]\n");
 }
 
 static void emit_boxes(const Drawing *d, double last_x) {
     double time_x = column_inches;
-    emit_terminal(d, "x_t", "x<sub>t</sub>", d->graph->input, 0, 0, MAIN_COLOUR);
-    emit_terminal(d, "t", "t", d->graph->timesteps, 0, bus_inches, TIME_COLOUR);
-    emit_terminal(d, "eps", "&epsilon;&#770;", d->graph->output, last_x + column_inches, 0, MAIN_COLOUR);
+    emit_terminal(d, "x_t", "x<sub>t</sub>", d->graph->input, time_x - input_inches, 0, MAIN_COLOUR);
+    emit_terminal(d, "t", "t", d->graph->timesteps, time_x - input_inches, bus_inches, TIME_COLOUR);
+    emit_terminal(d, "eps", "&epsilon;&#770;", d->graph->output, last_x + output_inches, 0, MAIN_COLOUR);
     for (int u = 0; u < d->unit_count; u++) {
         const Unit *unit = &d->units[u];
         if (unit->join)
@@ -316,12 +355,8 @@ static void emit_main_edge(const Drawing *d, int u) {
         emit(d, "  f%d -> u%d\n", unit->from, u);
     else
         emit(d, "  u%d -> u%d\n", unit->from, u);
-    if (unit->skip != UNIT_NONE) {
-        emit(d, "  f%d -> u%d [color=\"%s\" penwidth=1.6 fontcolor=\"%s\" label=<skip <b>", unit->skip, u,
-             SKIP_COLOUR, SKIP_COLOUR);
-        emit_shape(d, d->graph->nodes[d->units[unit->skip].last].op.outputs[0]);
-        emit(d, "</b>>]\n");
-    }
+    if (unit->skip != UNIT_NONE)
+        emit(d, "  f%d -> u%d [color=\"%s\" penwidth=1.6]\n", unit->skip, u, SKIP_COLOUR);
 }
 
 static void emit_bus(const Drawing *d, int time_unit) {
@@ -371,6 +406,7 @@ static void emit_drawing(const Drawing *d) {
          MAIN_COLOUR, MAIN_COLOUR);
     emit(d, "  edge [fontname=\"Helvetica\" fontsize=10 color=\"%s\" arrowsize=0.7]\n", MAIN_COLOUR);
     emit_boxes(d, last_x);
+    emit_legend(d);
     emit_edges(d);
     emit(d, "}\n");
 }

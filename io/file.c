@@ -193,8 +193,9 @@ Status file_make_directories(const char *path) {
         if (path[i] != '/' && path[i] != '\0')
             continue;
         partial[i] = '\0';
-        if (mkdir(partial, DIRECTORY_MODE) != 0 && !file_is_directory(partial)) {
-            int reason = errno == EEXIST ? ENOTDIR : errno;
+        int reason = mkdir(partial, DIRECTORY_MODE) == 0 ? 0 : errno;
+        if (reason != 0 && !file_is_directory(partial)) {
+            reason = reason == EEXIST ? ENOTDIR : reason;
             return status_error(file_error_status(reason), "%s: cannot create the directory: %s", partial,
                                 strerror(reason));
         }

@@ -20,6 +20,8 @@ enum { LINE_BYTES = 512 };
 struct StepsLog {
     FILE *stream;
     double last_flush;
+    int error; /* of the first failed write; later ones fail too, since stdio may drop what it could not write
+                */
     char path[FILE_PATH_BYTES];
 };
 
@@ -106,8 +108,11 @@ done:
 
 static Status write_out(StepsLog *log) {
     log->last_flush = clock_seconds();
-    if (fflush(log->stream) != 0)
-        return status_error(file_error_status(errno), "%s: cannot write: %s", log->path, strerror(errno));
+    if (!log->error && (fflush(log->stream) != 0 || ferror(log->stream)))
+        log->error = errno;
+    if (log->error)
+        return status_error(file_error_status(log->error), "%s: cannot write: %s", log->path,
+                            strerror(log->error));
     return STATUS_OK;
 }
 
@@ -122,8 +127,10 @@ Status steps_log_append(StepsLog *log, const StepRecord *record) {
                           number_text(record->grad_norm, norm), number_text(record->lr, lr),
                           number_text(record->images_per_s, rate), validated ? ",\"validation_loss\":" : "",
                           validated ? number_text(record->validation_loss, validation) : "");
-    if (written < 0)
-        return status_error(file_error_status(errno), "%s: cannot write: %s", log->path, strerror(errno));
+    if (written < 0 && !log->error)
+        log->error = errno;
+    if (log->error)
+        return write_out(log);
     return clock_seconds() - log->last_flush >= FLUSH_INTERVAL_SECONDS ? write_out(log) : STATUS_OK;
 }
 

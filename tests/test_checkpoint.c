@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "io/checkpoint.h"
+#include "io/checkpoint_format.h"
 #include "io/hdf5_file.h"
 #include "io/results.h"
 #include "tests/scratch.h"
@@ -237,29 +238,21 @@ static void check_refused(const char *path, const char *text) {
 
 /* A file with the given version and shape of /ema/w, otherwise as far as needed like a checkpoint. */
 static void craft(const char *path, int64_t version, int64_t ema_columns, bool second_tensor) {
-    static const char *const integers[] = {"step",   "epoch", "step_in_epoch", "epoch_loss_steps",
-                                           "height", "width"};
-    static const char *const numbers[] = {"epoch_loss_sum", "best_epoch_mean", "last_epoch_mean"};
     static const char *const groups[] = {"/parameters", "/ema", "/optimizer", "/optimizer/m", "/optimizer/v"};
-    const int64_t zero = 0, plain[] = {2, 6}, other[] = {2, ema_columns};
-    const uint64_t seed = 0;
+    const int64_t plain[] = {2, 6}, other[] = {2, ema_columns};
+    const uint64_t zero = 0; /* as a double too */
     const uint8_t no = 0;
-    const double number = 0;
     const float data[24] = {0};
     Hdf5File *file = NULL;
     CHECK_OK(hdf5_create(path, &file));
     CHECK_OK(hdf5_write_scalar(file, "format_version", HDF5_INT64, &version));
-    for (int i = 0; i < 6; i++)
-        CHECK_OK(hdf5_write_scalar(file, integers[i], HDF5_INT64, &zero));
-    for (int i = 0; i < 3; i++)
-        CHECK_OK(hdf5_write_scalar(file, numbers[i], HDF5_FLOAT64, &number));
-    CHECK_OK(hdf5_write_scalar(file, "data_checksum", HDF5_UINT64, &seed));
-    CHECK_OK(hdf5_write_scalar(file, "seed", HDF5_UINT64, &seed));
+    for (int i = 0; i < CHECKPOINT_SCALARS; i++)
+        CHECK_OK(hdf5_write_scalar(file, checkpoint_scalars[i].name, checkpoint_scalars[i].type, &zero));
     CHECK_OK(hdf5_write_scalar(file, "finished", HDF5_UINT8, &no));
     CHECK_OK(hdf5_write_text(file, "config", "{}"));
     CHECK_OK(hdf5_write_text(file, "provenance", "{}"));
-    CHECK_OK(hdf5_write_scalar(file, "parameters_checksum", HDF5_UINT64, &seed));
-    CHECK_OK(hdf5_write_scalar(file, "checksum", HDF5_UINT64, &seed));
+    CHECK_OK(hdf5_write_scalar(file, "parameters_checksum", HDF5_UINT64, &zero));
+    CHECK_OK(hdf5_write_scalar(file, "checksum", HDF5_UINT64, &zero));
     for (int i = 0; i < 5; i++) {
         char name[64];
         CHECK_OK(hdf5_make_group(file, groups[i]));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands/commands.h"
+#include "core/config.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/version.h"
@@ -21,7 +22,8 @@ static void print_usage(FILE *stream) {
     for (int i = 0; i < COMMAND_COUNT; i++)
         fprintf(stream, "  %-10s %s\n", commands[i]->description.name, commands[i]->description.summary);
     fprintf(stream,
-            "\nddpm_mpi COMMAND --help lists a command's options; ddpm_mpi --version prints the version.\n");
+            "\nddpm_mpi COMMAND --help lists a command's options, ddpm_mpi --keys every configuration key;\n"
+            "ddpm_mpi --version prints the version.\n");
 }
 
 static const Command *find_command(const char *name) {
@@ -71,6 +73,10 @@ int main(int argc, char **argv) {
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("ddpm_mpi %s (%s)\n", DDPM_MPI_VERSION, DDPM_MPI_COMMIT);
+        return STATUS_OK;
+    }
+    if (strcmp(argv[1], "--keys") == 0) {
+        config_print_table(stdout);
         return STATUS_OK;
     }
     const Command *command = find_command(argv[1]);

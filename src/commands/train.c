@@ -22,8 +22,7 @@ typedef struct TrainRun {
     TrainReport report;
     char *provenance;
     double last_checkpoint_seconds;
-    int64_t last_checkpoint_step;
-    int64_t last_figure_epoch;
+    int64_t last_checkpoint_step; /* -1: none yet */
 } TrainRun;
 
 /* Rank 0: settings that must stay as they were are compared, the others' changes printed. */
@@ -176,7 +175,6 @@ done:
 
 static Status write_figures(TrainRun *run) {
     Status status = STATUS_OK;
-    run->last_figure_epoch = run->trainer->progress.epoch;
     TRY(train_report_figures(&run->report));
     TRY(draw_samples(run));
     train_report_resume_clock(&run->report);
@@ -198,6 +196,14 @@ static bool figures_are_due(const TrainRun *run, const TrainerReport *step) {
            !trainer_is_finished(run->trainer);
 }
 
+/* The same failure on all ranks, with the checkpoint to go back to. */
+static Status name_last_checkpoint(const TrainRun *run, Status failure) {
+    if (run->last_checkpoint_step < 0)
+        return status_context(failure, "training stopped, there is no checkpoint yet");
+    return status_context(failure, "training stopped, the last checkpoint is %s/checkpoints/step-%09lld.h5",
+                          run->session->run.path, (long long)run->last_checkpoint_step);
+}
+
 /* Steps until the end or a signal. Collective. */
 static Status train(TrainRun *run, bool *interrupted) {
     Status status = STATUS_OK;
@@ -207,11 +213,8 @@ static Status train(TrainRun *run, bool *interrupted) {
     while (!trainer_is_finished(trainer) && !*interrupted) {
         double validation = NAN;
         status = trainer_step(trainer, interrupt_received() != 0, &step);
-        if (status != STATUS_OK) {
-            status_context(status, "the last checkpoint is of step %lld",
-                           (long long)run->last_checkpoint_step);
-            goto done;
-        }
+        if (status != STATUS_OK)
+            return name_last_checkpoint(run, status);
         if (step.epoch_ended || trainer_is_finished(trainer))
             TRY(trainer_validate(trainer, &validation));
         TRY(train_report_step(&run->report, &step, validation));
@@ -219,8 +222,14 @@ static Status train(TrainRun *run, bool *interrupted) {
         /* By time: rank 0 decides alone, since writing is not collective. */
         if (checkpoint_is_due(run) && !trainer_is_finished(trainer))
             TRY(start_checkpoint(run));
-        if (figures_are_due(run, &step) && !*interrupted)
-            TRY(write_figures(run));
+        if (figures_are_due(run, &step) && !*interrupted) {
+            status = write_figures(run);
+            if (status == STATUS_INTERRUPTED) { /* by all ranks: the figure can wait, the checkpoint cannot */
+                *interrupted = true;
+                status = STATUS_OK;
+            }
+            TRY(status);
+        }
     }
 done:
     return status;
@@ -281,13 +290,28 @@ done:
     return status;
 }
 
+/* Trained to its last step, and the figures of the end were drawn. Collective. */
+static Status is_complete(const TrainRun *run, bool *complete) {
+    Status status = STATUS_OK;
+    char path[FILE_PATH_BYTES];
+    *complete = false;
+    if (!trainer_is_finished(run->trainer))
+        return STATUS_OK;
+    TRY(session_path(run->session, "figures/samples.png", path));
+    *complete = run->session->root && file_exists(path);
+    TRY(comm_broadcast(run->session->comm, complete, sizeof *complete, 0));
+done:
+    return status;
+}
+
 static Status run_train(Session *session) {
     Status status = STATUS_OK;
-    TrainRun run = {.session = session};
-    bool interrupted;
+    TrainRun run = {.session = session, .last_checkpoint_step = -1};
+    bool interrupted, complete;
     session_announce(session);
     TRY(prepare(&run));
-    if (trainer_is_finished(run.trainer)) {
+    TRY(is_complete(&run, &complete));
+    if (complete) {
         log_info(
             "run %s has finished already: %lld of %lld steps; raise train.epochs or train.max_steps to go on",
             session->run.name, (long long)run.trainer->progress.step, (long long)run.trainer->total_steps);
@@ -298,10 +322,12 @@ static Status run_train(Session *session) {
     TRY(print_checksum(&run));
     TRY(finish(&run, interrupted));
 done:
-    if (status != STATUS_OK && status != STATUS_INTERRUPTED) {
+    if (status != STATUS_OK) {
         char message[1024];
         snprintf(message, sizeof message, "%s", status_message());
-        (void)train_report_close(&run.report, RUN_FAILED, message); /* the first failure is the one to tell */
+        /* the first failure is the one to tell */
+        (void)train_report_close(&run.report, status == STATUS_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED,
+                                 message);
         (void)checkpointer_wait(&run.checkpointer);
         status_error(status, "%s", message);
     }

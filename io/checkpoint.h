@@ -3,8 +3,9 @@
  *
  *   /parameters/<name> /ema/<name> /optimizer/m/<name> /optimizer/v/<name>: float32, the tensor's own shape
  *
- *   attributes: format_version step epoch step_in_epoch height width data_checksum epoch_loss_sum epoch_loss_steps
- *   best_epoch_mean last_epoch_mean seed finished config provenance parameters_checksum checksum
+ *   attributes: format_version step epoch step_in_epoch height width data_checksum epoch_loss_sum
+ * epoch_loss_steps best_epoch_mean last_epoch_mean seed finished config provenance parameters_checksum
+ * checksum
  *
  * Every dataset carries a Fletcher-32 checksum, HDF5's own metadata (1.10 format) is checksummed, and the two
  * checksum attributes cover all values a second time. All calls here use HDF5, which takes one thread at a

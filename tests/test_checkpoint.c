@@ -3,6 +3,7 @@
  * ones. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -229,6 +230,25 @@ static void test_fallback(const char *scratch) {
     check_reads(run, 3);
 }
 
+/* A refused lock is no damage: it is reported, with the way out, and no older checkpoint is taken instead. */
+static void test_file_lock(const char *scratch) {
+    char run[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    const char *locking = getenv("HDF5_USE_FILE_LOCKING");
+    Checkpoint read = {0};
+    scratch_folder(scratch, "locked", run);
+    write_step(run, 1, 2);
+    write_step(run, 2, 2);
+    step_path(run, 2, "", path);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0);
+    if (locking && strcmp(locking, "TRUE") != 0)
+        printf("HDF5_USE_FILE_LOCKING is %s: the refused lock is not tested\n", locking);
+    else
+        CHECK_ERROR(checkpoint_read(run, &read), STATUS_FAILURE, "HDF5_USE_FILE_LOCKING=FALSE");
+    CHECK(close(descriptor) == 0);
+    check_reads(run, 2);
+}
+
 static void check_refused(const char *path, const char *text) {
     Checkpoint read = {0};
     CHECK_ERROR(checkpoint_read(path, &read), STATUS_BAD_INPUT, text);
@@ -413,6 +433,7 @@ int main(int argument_count, char **arguments) {
     test_large_texts(scratch);
     test_retention(scratch);
     test_fallback(scratch);
+    test_file_lock(scratch);
     test_refusals(scratch);
     test_bad_requests(scratch);
     test_damage(scratch, argument_count > 1 ? strtol(arguments[1], NULL, 10) : 0);

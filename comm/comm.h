@@ -46,7 +46,7 @@ Status comm_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommReques
 Status comm_wait(Comm *comm, CommRequest **request);
 
 /* Concatenates every rank's bytes in rank order at rank 0; `all` (NULL elsewhere) must hold the sum of the
- * counts. Collective. */
+ * counts, otherwise every rank gets STATUS_FAILURE. Collective. */
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes);
 
 Status comm_barrier(Comm *comm);

@@ -104,20 +104,19 @@ done:
 /* Point to point in chunks: MPI_Gatherv's displacements are ints, too small for large ensembles. */
 static Status mpi_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes) {
     Status status = STATUS_OK;
-    int64_t *counts = NULL, own = (int64_t)bytes;
-    size_t offset = 0;
+    int64_t *counts = NULL, own = (int64_t)bytes, sizes[2] = {0, (int64_t)all_bytes}; /* sent, expected */
+    size_t offset = bytes;
     TRY(ALLOCATE(&counts, comm->size));
     TRY(CHECK_MPI(MPI_Gather, &own, 1, MPI_INT64_T, counts, 1, MPI_INT64_T, 0, MPI_COMM_WORLD));
-    if (comm->rank == 0) {
-        int64_t total = 0;
-        for (int rank = 0; rank < comm->size; rank++)
-            total += counts[rank];
-        if ((size_t)total != all_bytes)
-            FAIL(STATUS_FAILURE, "comm_gather: %lld bytes for a buffer of %zu", (long long)total, all_bytes);
-        if (bytes > 0)
-            memcpy(all, mine, bytes);
-        offset = bytes;
-    }
+    for (int rank = 0; comm->rank == 0 && rank < comm->size; rank++)
+        sizes[0] += counts[rank];
+    /* Every rank must know before it sends: one left in MPI_Send would wait for ever. */
+    TRY(CHECK_MPI(MPI_Bcast, sizes, 2, MPI_INT64_T, 0, MPI_COMM_WORLD));
+    if (sizes[0] != sizes[1])
+        FAIL(STATUS_FAILURE, "comm_gather: %lld bytes for a buffer of %lld", (long long)sizes[0],
+             (long long)sizes[1]);
+    if (comm->rank == 0 && bytes > 0)
+        memcpy(all, mine, bytes);
     for (int rank = 1; rank < comm->size; rank++) {
         size_t count = comm->rank == 0 ? (size_t)counts[rank] : comm->rank == rank ? bytes : 0;
         for (size_t at = 0; at < count; at += CHUNK_BYTES) {

@@ -90,14 +90,16 @@ refused "resume from a file of another architecture" 2 model.channels -- \
 refused "--resume never on a run with products" 2 good -- "${good[@]}" --run good --resume never
 refused "another batch size on resume" 2 train.batch 40 48 -- "${good[@]}" --set train.batch=48 --run good
 $python - "$latest" "$work/foreign.h5" <<'END'
-import shutil, sys
-import h5py
+import re, shutil, sys
+import h5py, numpy
 shutil.copy(sys.argv[1], sys.argv[2])
 with h5py.File(sys.argv[2], "r+") as file:
-    del file["parameters/stem.weight"]
-    file["parameters/stem.weight"] = [0.0] * 6
+    attribute = file.attrs.get_id("config")
+    value = numpy.zeros((), attribute.dtype)
+    attribute.read(value)
+    attribute.write(numpy.array(re.sub(rb'("channels": \[[^]]*)24', rb'\g<1>32', value[()]), attribute.dtype))
 END
-refused "a tensor of another shape" 2 foreign.h5 stem.weight -- \
+refused "a checkpoint whose settings were altered" 2 foreign.h5 expected found -- \
     "$program" sample --checkpoint "$work/foreign.h5" --set sample.weights=raw --outputs "$work"
 
 # A damaged newest checkpoint is named, and the one before it carries on to the same end.
@@ -111,16 +113,21 @@ for damage in truncated flipped; do
         byte=$(od -An -tu1 -j $offset -N 1 "$newest")
         printf "\\x$(printf %02x $(((byte + 1) % 256)))" | dd of="$newest" bs=1 seek=$offset conv=notrunc status=none
     fi
+    cp "$newest" "$work/$damage.h5"
     status=0
     "${good[@]}" --run $damage >"$work/log" 2>&1 || status=$?
     check "$damage newest checkpoint: run goes on" test "$status" -eq 0
     check "$damage newest checkpoint: named" grep -q "$(basename "$newest")" "$work/log"
     check "$damage newest checkpoint: same bits" $python "$root/tests/compare_h5.py" "$latest" "$work/$damage/checkpoints/latest.h5"
-    refused_copy=$work/$damage.h5
-    cp "$latest" "$refused_copy"
-    truncate -s -1000 "$refused_copy"
-    refused "$damage checkpoint by name" 2 "$damage.h5" -- "$program" sample --checkpoint "$refused_copy" --outputs "$work"
+    refused "$damage checkpoint by name" 2 "$damage.h5" -- \
+        "$program" sample --checkpoint "$work/$damage.h5" --outputs "$work"
 done
+cp -r "$work/good" "$work/hopeless"
+truncate -s 1000 "$work"/hopeless/checkpoints/step-*.h5
+status=0
+"${good[@]}" --run hopeless >"$work/log" 2>&1 || status=$?
+check "no checkpoint left whole: refused, not started afresh" test "$status" -eq 2
+check "no checkpoint left whole: named" grep -q "error:.*hopeless" "$work/log"
 
 # --- the machine
 touch "$work/file"
@@ -135,10 +142,14 @@ if mount -t tmpfs -o size=24m tmpfs "$disk" 2>/dev/null; then
     check "full disk: first part" "${on_disk[@]}" --set train.max_steps=8
     before=$(readlink -f "$disk/full/checkpoints/latest.h5")
     cp "$before" "$work/before.h5"
-    dd if=/dev/zero of="$disk/ballast" bs=64k status=none 2>/dev/null
-    refused "full disk" 1 "$disk/full" "no space" -- "${on_disk[@]}" --set train.max_steps=16
-    check "full disk: the checkpoint before it is whole" cmp "$before" "$work/before.h5"
-    rm "$disk/ballast"
+    # no room at all; then room for the lock, the steps and the status, but not for a checkpoint
+    for left in 0 300; do
+        dd if=/dev/zero of="$disk/ballast" bs=4k status=none 2>/dev/null
+        truncate -s -${left}k "$disk/ballast"
+        refused "full disk, $left KiB left" 1 "$disk/full" "no space" -- "${on_disk[@]}" --set train.max_steps=16
+        check "full disk: the checkpoint before it is whole" cmp "$before" "$work/before.h5"
+        rm "$disk/ballast"
+    done
     check "full disk: goes on once there is room" "${on_disk[@]}" --set train.max_steps=16
     check "full disk: reference" "$program" train "${small[@]}" --set threads=1 --run full-reference --set train.max_steps=16
     check "full disk: same bits" $python "$root/tests/compare_h5.py" "$disk/full/checkpoints/latest.h5" \

@@ -1,0 +1,238 @@
+/* The network's graph, its gradients, memory plan and descriptions; test_network.c runs it. */
+#include "model/autodiff.h"
+#include "model/describe.h"
+#include "model/plan.h"
+#include "model/unet.h"
+#include "test.h"
+
+static const UnetOptions small = {.channel_count = 3,
+                                  .channels = {8, 16, 24},
+                                  .time_dim = 24,
+                                  .groups = 4,
+                                  .batch = 4,
+                                  .height = 12,
+                                  .width = 12};
+static const UnetOptions report = {.channel_count = 3,
+                                   .channels = {64, 128, 256},
+                                   .time_dim = 256,
+                                   .groups = 8,
+                                   .batch = 8,
+                                   .height = 28,
+                                   .width = 28};
+
+/* state_dict().keys() of tools/torch_unet.py's UNet([8, 16]) */
+static const char *const torch_names[] = {"time_mlp.0.weight",
+                                          "time_mlp.0.bias",
+                                          "time_mlp.2.weight",
+                                          "time_mlp.2.bias",
+                                          "stem.weight",
+                                          "stem.bias",
+                                          "down.0.block.norm1.weight",
+                                          "down.0.block.norm1.bias",
+                                          "down.0.block.conv1.weight",
+                                          "down.0.block.conv1.bias",
+                                          "down.0.block.time.weight",
+                                          "down.0.block.time.bias",
+                                          "down.0.block.norm2.weight",
+                                          "down.0.block.norm2.bias",
+                                          "down.0.block.conv2.weight",
+                                          "down.0.block.conv2.bias",
+                                          "down.0.downsample.weight",
+                                          "down.0.downsample.bias",
+                                          "mid.0.norm1.weight",
+                                          "mid.0.norm1.bias",
+                                          "mid.0.conv1.weight",
+                                          "mid.0.conv1.bias",
+                                          "mid.0.time.weight",
+                                          "mid.0.time.bias",
+                                          "mid.0.norm2.weight",
+                                          "mid.0.norm2.bias",
+                                          "mid.0.conv2.weight",
+                                          "mid.0.conv2.bias",
+                                          "mid.1.norm1.weight",
+                                          "mid.1.norm1.bias",
+                                          "mid.1.conv1.weight",
+                                          "mid.1.conv1.bias",
+                                          "mid.1.time.weight",
+                                          "mid.1.time.bias",
+                                          "mid.1.norm2.weight",
+                                          "mid.1.norm2.bias",
+                                          "mid.1.conv2.weight",
+                                          "mid.1.conv2.bias",
+                                          "up.0.upsample.weight",
+                                          "up.0.upsample.bias",
+                                          "up.0.block.norm1.weight",
+                                          "up.0.block.norm1.bias",
+                                          "up.0.block.conv1.weight",
+                                          "up.0.block.conv1.bias",
+                                          "up.0.block.time.weight",
+                                          "up.0.block.time.bias",
+                                          "up.0.block.norm2.weight",
+                                          "up.0.block.norm2.bias",
+                                          "up.0.block.conv2.weight",
+                                          "up.0.block.conv2.bias",
+                                          "up.0.block.skip.weight",
+                                          "up.0.block.skip.bias",
+                                          "out.norm.weight",
+                                          "out.norm.bias",
+                                          "out.conv.weight",
+                                          "out.conv.bias"};
+
+static Graph *build(const UnetOptions *options) {
+    Graph *graph = NULL;
+    CHECK_OK(graph_create(&graph));
+    CHECK_OK(unet_build_trainable(graph, options));
+    return graph;
+}
+
+/* ---- graph ---- */
+
+static void check_output_shape(const Graph *graph, const char *name, int64_t height, int64_t channels) {
+    for (int n = 0; n < graph->forward_nodes; n++)
+        if (strcmp(graph->nodes[n].name, name) == 0) {
+            const int64_t *d = graph->nodes[n].op.outputs[0].d;
+            CHECK(d[1] == height && d[2] == height && d[3] == channels);
+            return;
+        }
+    printf("no node %s\n", name);
+    CHECK(false);
+}
+
+static void test_shapes(void) {
+    UnetOptions quick = report;
+    Graph *graph = build(&report);
+    CHECK(graph->parameter_elements == 4953153); /* the report's network in PyTorch */
+    CHECK(shape_equal(graph->values[graph->output].shape, (Shape){{8, 28, 28, 1}}));
+    check_output_shape(graph, "stem", 28, 64);
+    check_output_shape(graph, "down.0.downsample", 14, 128);
+    check_output_shape(graph, "down.1.downsample", 7, 256);
+    check_output_shape(graph, "mid.1.conv2", 7, 256);
+    check_output_shape(graph, "up.0.upsample", 14, 128);
+    check_output_shape(graph, "up.1.concat", 28, 128);
+    check_output_shape(graph, "up.1.block.conv2", 28, 64);
+    graph_destroy(graph);
+    quick.channels[0] = 16, quick.channels[1] = 32, quick.channels[2] = 64;
+    graph = build(&quick);
+    CHECK(graph->parameter_elements == 419217);
+    graph_destroy(graph);
+}
+
+static void test_names(void) {
+    UnetOptions two = small;
+    two.channel_count = 2;
+    Graph *graph = build(&two);
+    int count = sizeof torch_names / sizeof *torch_names;
+    CHECK(graph->parameter_count == count);
+    for (int i = 0; i < count && i < graph->parameter_count; i++)
+        CHECK(strcmp(graph->parameters[i].name, torch_names[i]) == 0);
+    graph_destroy(graph);
+}
+
+/* Offsets are a permutation of consecutive pieces, and every parameter has one gradient. */
+static void test_offsets(void) {
+    Graph *graph = build(&small);
+    int64_t next = 0;
+    for (int n = graph->forward_nodes; n < graph->node_count; n++)
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+            int value = graph->nodes[n].outputs[i];
+            if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER_GRADIENT)
+                continue;
+            const Parameter *parameter = &graph->parameters[graph->values[value].parameter];
+            CHECK(parameter->offset == next);
+            CHECK(shape_count(graph->values[value].shape) == parameter->count);
+            next += parameter->count;
+        }
+    CHECK(next == graph->parameter_elements);
+    graph_destroy(graph);
+}
+
+static void test_refusals(void) {
+    UnetOptions options = small;
+    Graph *graph = NULL;
+    options.height = 14;
+    CHECK_OK(graph_create(&graph));
+    CHECK_ERROR(unet_build(graph, &options), STATUS_BAD_INPUT, "multiples of 4");
+    graph_destroy(graph);
+    options = small;
+    options.groups = 3;
+    CHECK_OK(graph_create(&graph));
+    CHECK_ERROR(unet_build(graph, &options), STATUS_BAD_INPUT, "model.groups");
+    graph_destroy(graph);
+}
+
+/* A slice of a convolution's output: the forward op exists, a rule for its gradient does not. */
+static void test_missing_rule(void) {
+    Graph *graph = NULL;
+    CHECK_OK(graph_create(&graph));
+    graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
+    int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
+    graph->output = graph_value(graph, VALUE_ACTIVATION, (Shape){{1, 4, 4, 1}}, GRAPH_NONE, "half");
+    graph_append(graph, OP_SLICE, (OpAttributes){.offset = 1}, "half", (int[]){h}, (int[]){graph->output});
+    graph->forward_nodes = graph->node_count;
+    CHECK_ERROR(autodiff_append(graph), STATUS_FAILURE, "slice of half has no gradient rule");
+    graph_destroy(graph);
+}
+
+/* ---- memory plan ---- */
+
+static void test_plan(const UnetOptions *options) {
+    Graph *graph = build(options);
+    int nodes[] = {graph->forward_nodes, graph->node_count};
+    int64_t arena[2];
+    for (int k = 0; k < 2; k++) {
+        Plan plan = {0};
+        CHECK_OK(plan_create(&plan, graph, nodes[k]));
+        CHECK_OK(plan_check(&plan));
+        CHECK(plan.arena_bytes > 0 && plan.arena_bytes < plan.unshared_bytes);
+        for (int v = 0; v < plan.value_count; v++)
+            CHECK(plan.offset[v] < 0 || plan.offset[v] + plan.bytes[v] <= plan.arena_bytes);
+        arena[k] = plan.arena_bytes;
+        plan_release(&plan);
+    }
+    CHECK(arena[0] < arena[1]);
+    graph_destroy(graph);
+}
+
+static void test_plan_overlap(void) {
+    Graph *graph = build(&small);
+    Plan plan = {0};
+    CHECK_OK(plan_create(&plan, graph, graph->node_count));
+    CHECK(plan.offset[graph->input] >= 0 && plan.offset[graph->timesteps] >= 0);
+    plan.offset[graph->timesteps] = plan.offset[graph->input] + plan.bytes[graph->input] - 1;
+    CHECK_ERROR(plan_check(&plan), STATUS_FAILURE, "overlap");
+    plan_release(&plan);
+    graph_destroy(graph);
+}
+
+/* ---- descriptions ---- */
+
+static void test_descriptions(void) {
+    Graph *graph = build(&report);
+    char *text = NULL, number[DESCRIBE_NUMBER_BYTES];
+    GraphCost cost = graph_cost(graph);
+    CHECK_OK(describe_dot(graph, &text));
+    CHECK(text && strstr(text, "down.1.block") && strstr(text, "skip <b>28&times;28&times;64"));
+    CHECK(text && strstr(text, "4,953,153") && strstr(text, "time_mlp.2"));
+    CHECK(strcmp(describe_number(-1234567, number), "-1,234,567") == 0);
+    CHECK(strcmp(describe_number(999, number), "999") == 0);
+    CHECK(strcmp(describe_bytes(1536, number), "1.5 KiB") == 0);
+    /* the convolutions of one image, twice the multiply-adds, summed by hand: 1.042 GFLOP; norms add less
+     * than 1 % */
+    CHECK_NEAR((double)cost.forward / 8e9, 1.042, 0.0105);
+    CHECK_NEAR((double)cost.backward / (double)cost.forward, 2, 0.02);
+    free(text);
+    graph_destroy(graph);
+}
+
+int main(void) {
+    test_shapes();
+    test_names();
+    test_offsets();
+    test_refusals();
+    test_missing_rule();
+    test_plan(&small);
+    test_plan(&report);
+    test_plan_overlap();
+    test_descriptions();
+    return test_result();
+}

@@ -84,7 +84,7 @@ static bool find_run_of_job(const char *outputs, const char *command, const char
     return name[0] != '\0';
 }
 
-Status run_directory_name(const char *outputs, const char *command, const char *given,
+Status run_directory_name(const char *outputs, const char *command, const char *given, bool resumes,
                           char name[RUN_NAME_BYTES]) {
     char job[JOB_BYTES], path[FILE_PATH_BYTES], stamp[TIME_CHARACTERS + 1];
     struct tm local;
@@ -95,18 +95,18 @@ Status run_directory_name(const char *outputs, const char *command, const char *
         return status;
     }
     slurm_job(job);
-    if (job[0] && find_run_of_job(outputs, command, job, name))
+    if (job[0] && resumes && find_run_of_job(outputs, command, job, name))
         return STATUS_OK;
     if (!localtime_r(&now, &local) ||
         strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &local) != TIME_CHARACTERS)
         return status_error(STATUS_FAILURE,
                             "cannot tell the local time for the run's name; give one with --run");
     snprintf(name, RUN_NAME_BYTES, "%s-%s%s%s", command, stamp, job[0] ? "-" : "", job);
-    for (int i = 2; i < MAXIMUM_SAME_SECOND && !job[0]; i++) { /* two runs started within a second */
+    for (int i = 2; i < MAXIMUM_SAME_SECOND; i++) { /* two runs started within a second */
         Status status = file_join(path, outputs, name);
         if (status != STATUS_OK || !file_exists(path))
             return status;
-        snprintf(name, RUN_NAME_BYTES, "%s-%s-%d", command, stamp, i);
+        snprintf(name, RUN_NAME_BYTES, "%s-%s%s%s-%d", command, stamp, job[0] ? "-" : "", job, i);
     }
     return STATUS_OK;
 }

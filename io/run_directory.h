@@ -19,9 +19,9 @@ typedef struct RunDirectory {
 } RunDirectory;
 
 /* Chooses a run's name: `given` (letters, digits and ._+=,- ; checked), or COMMAND-YYYYmmdd-HHMMSS[-JOB] in
- * local time with JOB from SLURM_JOB_ID. If `outputs` already has a COMMAND-*-JOB, that one (the latest of
- * them), so that a requeued job resumes its own. Touches no file. */
-Status run_directory_name(const char *outputs, const char *command, const char *given,
+ * local time with JOB from SLURM_JOB_ID. For a command that `resumes`, a COMMAND-*-JOB that `outputs` has
+ * already is taken (the latest of them), so that a requeued job goes on with its own. Touches no file. */
+Status run_directory_name(const char *outputs, const char *command, const char *given, bool resumes,
                           char name[RUN_NAME_BYTES]);
 
 /* Creates outputs/RUN with checkpoints/ and figures/, takes its lock, and makes it the latest run

@@ -27,7 +27,7 @@ static void join(char path[FILE_PATH_BYTES], const char *directory, const char *
 static void check_bad_name(const char *outputs, const char *name) {
     char found[RUN_NAME_BYTES];
     RunDirectory run;
-    CHECK_ERROR(run_directory_name(outputs, "train", name, found), STATUS_BAD_INPUT, "--run");
+    CHECK_ERROR(run_directory_name(outputs, "train", name, true, found), STATUS_BAD_INPUT, "--run");
     CHECK_ERROR(run_directory_open(outputs, name, 0, &run), STATUS_BAD_INPUT, "--run");
 }
 
@@ -36,7 +36,7 @@ static void test_names(const char *scratch) {
     int year, second, length = 0;
     scratch_folder(scratch, "names", outputs);
     CHECK(unsetenv("SLURM_JOB_ID") == 0);
-    CHECK_OK(run_directory_name(outputs, "train", "my-run_1.2", name));
+    CHECK_OK(run_directory_name(outputs, "train", "my-run_1.2", true, name));
     CHECK(strcmp(name, "my-run_1.2") == 0);
     static const char *const bad[] = {
         "", ".", "..", ".lock", "-x", "a/b", "a b", "a\nb", "current", "LATEST_RUN.txt", "dashboard.html"};
@@ -47,16 +47,16 @@ static void test_names(const char *scratch) {
     longest[RUN_NAME_BYTES] = '\0';
     check_bad_name(outputs, longest);
 
-    CHECK_OK(run_directory_name(outputs, "train", NULL, name));
+    CHECK_OK(run_directory_name(outputs, "train", NULL, true, name));
     CHECK(sscanf(name, "train-%8d-%6d%n", &year, &second, &length) == 2 && length == 21 &&
           name[length] == '\0');
     join(path, outputs, name);
     CHECK_OK(file_make_directories(path));
-    CHECK_OK(run_directory_name(outputs, "train", NULL, again));
+    CHECK_OK(run_directory_name(outputs, "train", NULL, true, again));
     CHECK(strcmp(name, again) != 0 && !file_exists(again)); /* taken, even within the same second */
 
     CHECK(setenv("SLURM_JOB_ID", "4711", 1) == 0);
-    CHECK_OK(run_directory_name(outputs, "sample", NULL, name));
+    CHECK_OK(run_directory_name(outputs, "sample", NULL, true, name));
     CHECK(strncmp(name, "sample-", 7) == 0 && strcmp(name + strlen(name) - 5, "-4711") == 0);
     static const char *const others[] = {"train-20200101-000000-4711", "sample-20200101-000000-47110",
                                          "sample-x-4711", "sample-2020010100-0000-4711"};
@@ -64,18 +64,24 @@ static void test_names(const char *scratch) {
         join(path, outputs, others[i]);
         CHECK_OK(file_make_directories(path));
     }
-    CHECK_OK(run_directory_name(outputs, "sample", NULL, name));
+    CHECK_OK(run_directory_name(outputs, "sample", NULL, true, name));
     CHECK(strncmp(name, "sample-2020", 11) != 0);
     join(path, outputs, "sample-20200101-000000-4711");
     CHECK_OK(file_make_directories(path));
     join(path, outputs, "sample-20200102-000000-4711");
     CHECK_OK(file_make_directories(path));
-    CHECK_OK(run_directory_name(outputs, "sample", NULL, name));
+    CHECK_OK(run_directory_name(outputs, "sample", NULL, true, name));
     CHECK(strcmp(name, "sample-20200102-000000-4711") == 0);
-    CHECK_OK(run_directory_name(outputs, "sample", "given", name));
+    CHECK_OK(run_directory_name(outputs, "sample", NULL, false, name)); /* nothing to resume: a new one */
+    CHECK(strncmp(name, "sample-2020", 11) != 0 && strcmp(name + strlen(name) - 5, "-4711") == 0);
+    join(path, outputs, name);
+    CHECK_OK(file_make_directories(path));
+    CHECK_OK(run_directory_name(outputs, "sample", NULL, false, again));
+    CHECK(strcmp(name, again) != 0);
+    CHECK_OK(run_directory_name(outputs, "sample", "given", true, name));
     CHECK(strcmp(name, "given") == 0);
     CHECK(setenv("SLURM_JOB_ID", "../x", 1) == 0); /* not a job: ignored */
-    CHECK_OK(run_directory_name(outputs, "posterior", NULL, name));
+    CHECK_OK(run_directory_name(outputs, "posterior", NULL, true, name));
     CHECK(strlen(name) == strlen("posterior-YYYYmmdd-HHMMSS"));
     CHECK(unsetenv("SLURM_JOB_ID") == 0);
 }

@@ -271,7 +271,7 @@ static Status run_posterior(Session *session) {
     TRY(trained_model_load(session, &run.model));
     count = session->arguments.config.posterior_draws;
     TRY(observe(&run));
-    TRY(session_open_run(session));
+    TRY(session_open_run(session, false));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
     TRY(generator_create(&run.generator, session, run.model.height, run.model.width, run.model.parameters));

@@ -63,7 +63,7 @@ static Status run_sample(Session *session) {
     bool opened = false;
     session_announce(session);
     TRY(trained_model_load(session, &model));
-    TRY(session_open_run(session));
+    TRY(session_open_run(session, false));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
     TRY(generator_create(&generator, session, model.height, model.width, model.parameters));

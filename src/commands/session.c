@@ -56,15 +56,29 @@ done:
     return status;
 }
 
-Status session_open_run(Session *session) {
+/* A run keeps to one command: the products of two would overwrite each other. */
+static Status check_owner(const Session *session) {
+    RunStatus earlier;
+    char path[FILE_PATH_BYTES];
+    if (session_path(session, "status.json", path) != STATUS_OK || !file_exists(path) ||
+        status_read(session->run.path, &earlier) != STATUS_OK ||
+        strcmp(earlier.command, session->command) == 0)
+        return STATUS_OK;
+    return status_error(STATUS_BAD_INPUT, "%s: expected a run of %s, found one of %s; choose another --run",
+                        session->run.path, session->command, earlier.command);
+}
+
+Status session_open_run(Session *session, bool resumes) {
     Status status = STATUS_OK;
     RunDirectory *run = &session->run;
     const Arguments *arguments = &session->arguments;
     char name[RUN_NAME_BYTES] = "";
     if (session->root) {
-        status = run_directory_name(arguments->outputs, session->command, arguments->run, name);
+        status = run_directory_name(arguments->outputs, session->command, arguments->run, resumes, name);
         if (status == STATUS_OK)
             status = run_directory_open(arguments->outputs, name, RUN_LOCK_WAIT_SECONDS, run);
+        if (status == STATUS_OK)
+            status = check_owner(session);
     }
     TRY(comm_agree(session->comm, status));
     int lock = run->lock;

@@ -23,8 +23,9 @@ typedef struct Session {
 /* Resolves --device and the number of threads; checks what the device cannot do. Collective. */
 Status session_choose_device(Session *session);
 
-/* Chooses the run's name on rank 0 and opens its directory; every rank gets the name. Collective. */
-Status session_open_run(Session *session);
+/* Chooses the run's name on rank 0 and opens its directory; every rank gets the name. A command that
+ * `resumes` finds the run of its own Slurm job again. A run of another command is refused. Collective. */
+Status session_open_run(Session *session, bool resumes);
 
 /* Path of a file of the run: "RUN/name". */
 Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]);

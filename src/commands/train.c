@@ -274,7 +274,7 @@ static Status prepare(TrainRun *run) {
     Session *session = run->session;
     TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
                        session->threads));
-    TRY(session_open_run(session));
+    TRY(session_open_run(session, true));
     TRY(session_provenance(session, &run->provenance));
     TRY(resume(run));
     announce(run);

@@ -99,6 +99,7 @@ static Status time_steps(BenchWork *work, BenchResult *result) {
         log_progress(false, "bench %s: step %lld of %lld, %.4g s", work->session->arguments.word,
                      (long long)(i + 1), (long long)result->steps, seconds[i]);
     }
+    log_progress(true, "bench %s: %lld steps timed", work->session->arguments.word, (long long)result->steps);
     result->images = (double)total / (double)result->steps;
     TRY(collect_phases(work, result));
     summarise(seconds, result->steps, result);

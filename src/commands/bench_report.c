@@ -99,10 +99,12 @@ void bench_print_table(const BenchWork *work, const BenchResult *result, int op_
         printf("all-reduce  %s in %.1f MiB buckets: algorithm %.3f GB/s, bus %.3f GB/s\n",
                describe_bytes(work->reduced_bytes, text), work->session->arguments.config.train_bucket_mib,
                algorithm_bandwidth(work, result) * 1e-9, bus_bandwidth(work, result) * 1e-9);
+    if (work->reduced_bytes > 0 && comm_size(work->session->comm) == 1)
+        printf("            one rank: nothing travels\n");
     printf("memory      peak resident %s (largest rank)\n",
            describe_bytes((int64_t)result->peak_rss_bytes, text));
     if (result->phase_count > 0)
-        printf("phases      seconds per step, the slowest rank's mean over its threads\n");
+        printf("phases      seconds per step, mean over a rank's threads, of each phase its slowest rank\n");
     for (int i = 0; i < result->phase_count; i++)
         printf("  %-10s %12.6f s %6.1f %%\n", result->phases[i].name, result->phases[i].seconds,
                100 * result->phases[i].seconds / result->mean_s);

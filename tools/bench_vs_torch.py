@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 BATCH, THREADS = 128, 2
-SIZES = [(16, 32, 64), (64, 128, 256)]
+SIZES = {(16, 32, 64): 8, (64, 128, 256): 3}  # channels: steps in one process
 PROGRAM = "build/ddpm_mpi"
 
 
@@ -22,9 +22,10 @@ def run(command, environment=None):
     return json.loads(done.stdout[done.stdout.index("{"):])
 
 
-def ours(word, channels, threads, launcher=()):
-    return run([*launcher, PROGRAM, "bench", word, "--json", "--set", f"train.batch={BATCH}",
-                "--set", f"model.channels={json.dumps(list(channels))}", "--set", f"threads={threads}"])
+def ours(word, channels, steps, threads, launcher=()):
+    return run([*launcher, PROGRAM, "bench", word, "--json", "--steps", str(steps), "--warmup", "1",
+                "--set", f"train.batch={BATCH}", "--set", f"model.channels={json.dumps(list(channels))}",
+                "--set", f"threads={threads}"])
 
 
 def theirs(word, channels, steps):
@@ -49,17 +50,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="also write every measurement to this file")
     a = parser.parse_args(sys.argv[1:split])
-    rounds, sizes = (1, SIZES[:1]) if a.quick else (a.rounds, SIZES)
+    rounds, sizes = (1, list(SIZES)[:1]) if a.quick else (a.rounds, list(SIZES))
 
     record = []
     print(f"batch {BATCH}, {THREADS} threads, float32, {rounds} rounds; medians; ratio = PyTorch / ours")
     print(f"{'channels':<12} {'':<8} {'ours s':>9} {'PyTorch s':>9} {'ratio':>6} {'ours MiB':>9} {'PyTorch MiB':>12}")
     for channels in sizes:
         for word in ("train", "sample"):
-            steps = 3 if channels[0] >= 64 else 8
+            steps = SIZES[channels]
             mine, peer = [], []
             for turn in range(rounds):
-                order = [lambda: mine.append(ours(word, channels, THREADS)),
+                order = [lambda: mine.append(ours(word, channels, steps, THREADS)),
                          lambda: peer.append(theirs(word, channels, steps))]
                 for go in order if turn % 2 == 0 else reversed(order):
                     go()
@@ -72,8 +73,8 @@ def main():
     for channels in sizes:
         one, two = [], []
         for turn in range(rounds):
-            order = [lambda: one.append(ours("train", channels, 2)),
-                     lambda: two.append(ours("train", channels, 1, launcher))]
+            order = [lambda: one.append(ours("train", channels, SIZES[channels], THREADS)),
+                     lambda: two.append(ours("train", channels, SIZES[channels], 1, launcher))]
             for go in order if turn % 2 == 0 else reversed(order):
                 go()
         record.append({"channels": channels, "what": "ranks", "one_rank": one, "two_ranks": two})

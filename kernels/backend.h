@@ -82,10 +82,11 @@ typedef struct AdamWArguments {
     int64_t count;
     const float *gradient; /* already averaged over the batch, not yet clipped */
     float *parameter, *m, *v, *ema;
-    float gradient_scale; /* clipping factor */
-    float learning_rate, beta1, beta2, epsilon, weight_decay;
-    float bias_correction1, bias_correction2_sqrt; /* 1 - beta1^s, sqrt(1 - beta2^s) */
-    float ema_decay;
+    /* double, since 1 - beta2 of a beta2 rounded to float is wrong by 1e-5 of itself */
+    double gradient_scale; /* clipping factor */
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    double bias_correction1, bias_correction2_sqrt; /* 1 - beta1^s, sqrt(1 - beta2^s) */
+    double ema_decay;
 } AdamWArguments;
 
 /* One reverse step x_t -> x_{t-1} for `samples` samples (formulas: diffusion/reverse.h). Per pixel:

@@ -122,11 +122,12 @@ Status cpu_finish_gradient(float *gradient, const int64_t *sum, int64_t count, d
 Status cpu_adamw(const AdamWArguments *a) {
     const float *restrict gradient = a->gradient;
     float *restrict parameter = a->parameter, *restrict m = a->m, *restrict v = a->v, *restrict ema = a->ema;
-    const float scale = a->gradient_scale, epsilon = a->epsilon, beta1 = a->beta1, beta2 = a->beta2;
-    const float keep = (float)(1 - (double)a->learning_rate * a->weight_decay);
-    const float rest1 = (float)(1 - (double)a->beta1), rest2 = (float)(1 - (double)a->beta2);
-    const float step_size = (float)((double)a->learning_rate / a->bias_correction1);
-    const float correction2 = a->bias_correction2_sqrt, follow = (float)(1 - (double)a->ema_decay);
+    const float scale = (float)a->gradient_scale, epsilon = (float)a->epsilon;
+    const float beta1 = (float)a->beta1, rest1 = (float)(1 - a->beta1);
+    const float beta2 = (float)a->beta2, rest2 = (float)(1 - a->beta2);
+    const float keep = (float)(1 - a->learning_rate * a->weight_decay);
+    const float step_size = (float)(a->learning_rate / a->bias_correction1);
+    const float correction2 = (float)a->bias_correction2_sqrt, follow = (float)(1 - a->ema_decay);
     for (int64_t i = 0; i < a->count; i++) {
         float g = scale * gradient[i];
         m[i] = beta1 * m[i] + rest1 * g;

@@ -113,15 +113,15 @@ Status optimizer_step(Optimizer *optimizer, const int64_t *gradient_sums, int64_
     if (!isfinite(report->gradient_norm))
         return STATUS_OK;
     task.common = (AdamWArguments){
-        .gradient_scale = (float)scale,
-        .learning_rate = (float)rate,
-        .beta1 = (float)beta1,
-        .beta2 = (float)beta2,
-        .epsilon = (float)epsilon,
-        .weight_decay = (float)options->weight_decay,
-        .bias_correction1 = (float)(1 - pow(beta1, (double)(step + 1))),
-        .bias_correction2_sqrt = (float)sqrt(1 - pow(beta2, (double)(step + 1))),
-        .ema_decay = (float)fmin(options->ema_decay, (1.0 + (double)step) / (10.0 + (double)step)),
+        .gradient_scale = scale,
+        .learning_rate = rate,
+        .beta1 = beta1,
+        .beta2 = beta2,
+        .epsilon = epsilon,
+        .weight_decay = options->weight_decay,
+        .bias_correction1 = 1 - pow(beta1, (double)(step + 1)),
+        .bias_correction2_sqrt = sqrt(1 - pow(beta2, (double)(step + 1))),
+        .ema_decay = fmin(options->ema_decay, (1.0 + (double)step) / (10.0 + (double)step)),
     };
     TRY(team_run(optimizer->threads, optimizer->piece_count, update_piece, &task));
 done:

@@ -12,7 +12,6 @@
  */
 #include "kernels/cpu/convolution.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/kernels_cpu.h"
@@ -24,7 +23,7 @@ static void convolution_release(PreparedOp *op) {
     Convolution *convolution = op->state;
     if (convolution)
         convolution->destroy(convolution);
-    free(op->packed);
+    backend_cpu()->release(op->packed);
     op->state = NULL;
     op->packed = NULL;
 }
@@ -37,11 +36,7 @@ static size_t bias_offset(const Convolution *convolution) {
 static Status allocate_packed(PreparedOp *op, int64_t bias_count) {
     size_t bytes = bias_offset(op->state) + (size_t)bias_count * sizeof(float);
     op->packed_bytes = (bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
-    op->packed = aligned_alloc(PACKED_ALIGNMENT, op->packed_bytes);
-    if (!op->packed)
-        return status_error(STATUS_FAILURE, "out of memory: %zu bytes for packed weights", op->packed_bytes);
-    memset(op->packed, 0, op->packed_bytes);
-    return STATUS_OK;
+    return backend_cpu()->allocate(&op->packed, op->packed_bytes);
 }
 
 typedef Status (*ConvolutionCreate)(Convolution **, const ConvolutionGeometry *, ConvolutionPass);

@@ -75,10 +75,12 @@ typedef struct Winograd {
     WinogradLoops loops;
     ConvolutionPass pass;
     int64_t samples, height, width;
-    int64_t in_channels, out_channels;                   /* of the pass: backward data exchanges them */
-    int64_t tile_rows, tile_columns, tiles, block_tiles; /* tiles of all samples; tiles worked on together */
-    int64_t in_chunk, out_chunk;                         /* channels worked on together */
-    int64_t in_stride, out_stride; /* floats between frequencies in the blocks of transformed tiles */
+    int64_t in_channels, out_channels; /* of the pass: backward data exchanges them */
+    int64_t tile_rows, tile_columns;   /* per sample */
+    int64_t tiles, block_tiles;        /* of all samples; worked on together */
+    int64_t in_chunk, out_chunk;       /* channels worked on together */
+    int64_t in_stride, out_stride;     /* floats between frequencies in the blocks of transformed tiles */
+    int64_t product_stride;            /* likewise in the products of the backward weights pass */
 } Winograd;
 
 /* Working memory aims to stay in a second-level cache of about 2 MiB. */
@@ -109,12 +111,19 @@ static TilePlace tile_place(const Winograd *w, int64_t tile) {
 static inline void pixel_pointers(const float **points, const Winograd *w, const float *tensor,
                                   int64_t channels, int64_t sample, int64_t row, int64_t column, int size,
                                   const float *outside) {
+    const float *corner = tensor + ((sample * w->height + row) * w->width + column) * channels;
+    const int64_t line = w->width * channels;
+    if (row >= 0 && column >= 0 && row + size <= w->height && column + size <= w->width) {
+        for (int i = 0; i < size; i++)
+            for (int j = 0; j < size; j++)
+                points[i * size + j] = corner + i * line + j * channels;
+        return;
+    }
     for (int i = 0; i < size; i++) {
         bool row_inside = row + i >= 0 && row + i < w->height;
-        const float *line = tensor + ((sample * w->height + row + i) * w->width + column) * channels;
         for (int j = 0; j < size; j++) {
             bool inside = row_inside && column + j >= 0 && column + j < w->width;
-            points[i * size + j] = inside ? line + j * channels : outside;
+            points[i * size + j] = inside ? corner + i * line + j * channels : outside;
         }
     }
 }
@@ -216,11 +225,12 @@ static void sum_products(const Winograd *w, float *products, const float *x, con
     int64_t out_width = smaller(w->out_chunk, w->out_channels - out_first);
     for (int64_t first = 0; first < w->tiles; first += w->block_tiles) {
         int64_t count = smaller(w->block_tiles, w->tiles - first);
-        transform_inputs(w, v, x, first, count, in_first, in_width, zeros);
+        if (count < w->tiles || out_first == 0) /* a single block's inputs stay from the chunk before */
+            transform_inputs(w, v, x, first, count, in_first, in_width, zeros);
         transform_gradients(w, g, dy, first, count, out_first, out_width, zeros);
         for (int f = 0; f < FREQUENCIES; f++)
-            w->loops.multiply(products + f * w->in_chunk * w->out_chunk, w->out_chunk, v + f * w->in_stride,
-                              1, w->in_chunk, g + f * w->out_stride, w->out_chunk, in_width, count, out_width,
+            w->loops.multiply(products + f * w->product_stride, w->out_chunk, v + f * w->in_stride, 1,
+                              w->in_chunk, g + f * w->out_stride, w->out_chunk, in_width, count, out_width,
                               first > 0);
     }
 }
@@ -241,7 +251,7 @@ static Status run_weights(const Convolution *self, float *large, void *weights, 
                 for (int64_t c = 0; c < in_width; c++)
                     w->loops.filter_out((float *)weights + ((out + lane) * w->in_channels + in + c) * taps,
                                         w->in_channels * taps, products + c * w->out_chunk + lane,
-                                        w->in_chunk * w->out_chunk);
+                                        w->product_stride);
         }
     if (bias)
         convolution_sum_pixels(bias, small, w->samples * w->height * w->width, w->out_channels);
@@ -286,9 +296,9 @@ static void lay_out(Winograd *w) {
     w->in_stride = w->block_tiles * w->in_chunk + CACHE_LINE_FLOATS;
     w->out_stride = w->block_tiles * w->out_chunk + CACHE_LINE_FLOATS;
     int64_t zeros = rounded_up(gradient ? w->in_chunk + w->out_chunk : w->in_channels, CACHE_LINE_FLOATS);
-    int64_t products = gradient ? FREQUENCIES * w->in_chunk * w->out_chunk : 0;
+    w->product_stride = gradient ? w->in_chunk * w->out_chunk + CACHE_LINE_FLOATS : 0;
     w->base.scratch_bytes =
-        (size_t)(zeros + FREQUENCIES * (w->in_stride + w->out_stride) + products) * sizeof(float);
+        (size_t)(zeros + FREQUENCIES * (w->in_stride + w->out_stride + w->product_stride)) * sizeof(float);
     w->base.packed_bytes =
         gradient ? 0 : (size_t)(FREQUENCIES * w->in_channels * w->out_channels) * sizeof(float);
 }

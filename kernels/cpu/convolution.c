@@ -43,8 +43,8 @@ typedef Status (*ConvolutionCreate)(Convolution **, const ConvolutionGeometry *,
 
 /* The first implementation that wants this geometry. */
 static Status create_convolution(PreparedOp *op, const ConvolutionGeometry *geometry, ConvolutionPass pass) {
-    static const ConvolutionCreate implementations[] = {winograd_convolution_create,
-                                                        onednn_convolution_create};
+    static const ConvolutionCreate implementations[] = {
+        single_convolution_create, winograd_convolution_create, onednn_convolution_create};
     Status status = STATUS_OK;
     Convolution *convolution = NULL;
     for (size_t i = 0; i < sizeof implementations / sizeof *implementations && !convolution; i++) {

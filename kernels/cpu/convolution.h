@@ -55,6 +55,8 @@ Status onednn_convolution_create(Convolution **convolution, const ConvolutionGeo
                                  ConvolutionPass pass);
 Status winograd_convolution_create(Convolution **convolution, const ConvolutionGeometry *geometry,
                                    ConvolutionPass pass);
+Status single_convolution_create(Convolution **convolution, const ConvolutionGeometry *geometry,
+                                 ConvolutionPass pass);
 
 /* sums[c] = sum of values[p, c] over pixels, in a fixed order. (convolution.c) */
 void convolution_sum_pixels(float *restrict sums, const float *restrict values, int64_t pixels,

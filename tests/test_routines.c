@@ -47,6 +47,28 @@ static void test_exp(void) {
     }
 }
 
+#ifdef SIMD16_COMPILED
+SIMD16_BEGIN
+static int count_differences(void) {
+    int differences = 0;
+    for (int i = -100000; i <= 100000; i++) {
+        float x = (float)i * 1.1e-3f, y = simd16_exp(simd16_set(x))[3] - simd_exp(simd_set(x))[5];
+        float slope = simd16_silu_slope(simd16_set(x))[15] - simd_silu_slope(simd_set(x))[0];
+        differences += !(y == 0 && slope == 0);
+    }
+    return differences;
+}
+SIMD16_END
+#endif
+
+/* Sixteen lanes compute the same bits as eight. */
+static void test_wide_vectors(void) {
+#ifdef SIMD16_COMPILED
+    if (simd16_available())
+        CHECK(count_differences() == 0);
+#endif
+}
+
 static void test_noise(void) {
     static uint8_t image[SAMPLES][PIXELS];
     static float x_t[SAMPLES * PIXELS], eps[SAMPLES * PIXELS], t[SAMPLES], expected[PIXELS];
@@ -331,6 +353,7 @@ static void test_reverse(void) {
 
 int main(void) {
     test_exp();
+    test_wide_vectors();
     test_noise();
     test_loss();
     test_accumulate();

@@ -1,8 +1,9 @@
 /* GroupNorm (Wu and He, arXiv:1803.08494) with the shift before it and the SiLU after it, and its gradient.
  *
- * Channels are the vector lanes, in blocks of 8. Sums over pixels are float sums over short runs of pixels,
- * added up in double, channel by channel; a group's statistics are then put together from its channels in
- * double. The variance is summed around the mean in a second pass: the tensor of one sample lies in cache. */
+ * Channels are the vector lanes, in blocks of 8 or 16. Sums over pixels are float sums over short runs of
+ * pixels, added up in double, channel by channel; a group's statistics are then put together from its
+ * channels in double. The variance is summed around the mean in a second pass: the tensor of one sample lies
+ * in cache. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,67 +33,66 @@ static Extent extent_of(const OpDescription *description) {
     return extent;
 }
 
-static int64_t lanes_at(const Extent *extent, int64_t channel) {
-    int64_t left = extent->channels - channel;
-    return left < SIMD_LANES ? left : SIMD_LANES;
-}
-
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static inline SimdFloat load_lanes(const float *from, int64_t lanes) {
-    return lanes == SIMD_LANES ? simd_load(from) : simd_load_part(from, lanes);
-}
+/* Arrays per channel of the backward pass. */
+typedef struct BackwardArrays {
+    double *du, *du_zhat, *zhat;        /* this sample's sums per channel */
+    double *dgamma, *dbeta;             /* over all samples */
+    float *scale, *offset;              /* zhat = scale x + offset */
+    float *gamma, *beta;                /* padded copies */
+    float *from_du, *from_x, *constant; /* dz = from_du du + from_x x + constant */
+} BackwardArrays;
 
-static inline void store_lanes(float *to, SimdFloat value, int64_t lanes) {
-    if (lanes == SIMD_LANES)
-        simd_store(to, value);
-    else
-        simd_store_part(to, value, lanes);
-}
+/* The inner loops for one vector width; group_norm_vector.inc says what each does. */
+typedef struct GroupNormLoops {
+    void (*sum_channels)(double *sums, const float *x, const float *offsets, const Extent *extent,
+                         bool squared);
+    void (*apply)(float *y, const float *x, const float *scale, const float *offset, const Extent *extent,
+                  bool silu);
+    void (*differentiate)(float *dx, const float *x, const float *dy, const BackwardArrays *arrays,
+                          const Extent *extent, bool silu);
+    void (*finish)(float *dx, const float *x, const float *addend, const BackwardArrays *arrays,
+                   const Extent *extent);
+} GroupNormLoops;
 
-static inline void add_lanes(double *sums, SimdFloat value, int64_t lanes) {
-    for (int64_t k = 0; k < lanes; k++)
-        sums[k] += (double)value[k];
+#define LANES SIMD_LANES
+#define VECTOR SimdFloat
+#define SIMD(word) simd_##word
+#define NAME(word) word##_8
+#include "kernels/cpu/group_norm_vector.inc"
+#undef LANES
+#undef VECTOR
+#undef SIMD
+#undef NAME
+
+#ifdef SIMD16_COMPILED
+SIMD16_BEGIN
+#define LANES SIMD16_LANES
+#define VECTOR Simd16Float
+#define SIMD(word) simd16_##word
+#define NAME(word) word##_16
+#include "kernels/cpu/group_norm_vector.inc"
+#undef LANES
+#undef VECTOR
+#undef SIMD
+#undef NAME
+SIMD16_END
+#endif
+
+/* Both widths give the same bits; the wide one where it has no lanes to spare. */
+static const GroupNormLoops *choose_loops(const Extent *extent) {
+#ifdef SIMD16_COMPILED
+    if (extent->channels % SIMD16_LANES == 0 && simd16_available())
+        return &loops_16;
+#endif
+    (void)extent;
+    return &loops_8;
 }
 
 /* ---- forward ---- */
-
-static inline SimdFloat sum_run(const float *x, int64_t stride, int64_t pixels, int64_t lanes,
-                                SimdFloat offset, bool squared) {
-    SimdFloat sums[ACCUMULATORS] = {{0}};
-    int64_t p = 0;
-    for (; p + ACCUMULATORS <= pixels; p += ACCUMULATORS)
-        for (int a = 0; a < ACCUMULATORS; a++) {
-            SimdFloat value = load_lanes(x + (p + a) * stride, lanes) + offset;
-            sums[a] = squared ? simd_fma(value, value, sums[a]) : sums[a] + value;
-        }
-    for (; p < pixels; p++) {
-        SimdFloat value = load_lanes(x + p * stride, lanes) + offset;
-        sums[0] = squared ? simd_fma(value, value, sums[0]) : sums[0] + value;
-    }
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
-/* sums[c] = sum over pixels of x[p, c] + offsets[c], or of its square. */
-static inline void sum_channels(double *sums, const float *x, const float *offsets, const Extent *extent,
-                                bool squared) {
-    memset(sums, 0, (size_t)extent->channels * sizeof *sums);
-    for (int64_t start = 0; start < extent->pixels; start += RUN_PIXELS) {
-        int64_t pixels = smaller(RUN_PIXELS, extent->pixels - start);
-        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
-            const float *from = x + start * extent->channels + c;
-            int64_t lanes = lanes_at(extent, c);
-            SimdFloat offset = simd_load(offsets + c);
-            if (lanes == SIMD_LANES)
-                add_lanes(sums + c, sum_run(from, extent->channels, pixels, SIMD_LANES, offset, squared),
-                          SIMD_LANES);
-            else
-                add_lanes(sums + c, sum_run(from, extent->channels, pixels, lanes, offset, squared), lanes);
-        }
-    }
-}
 
 static double group_sum(const double *sums, const Extent *extent, int64_t group) {
     double sum = 0;
@@ -101,26 +101,15 @@ static double group_sum(const double *sums, const Extent *extent, int64_t group)
     return sum;
 }
 
-/* y = act(scale[c] x + offset[c]) */
-static inline void apply(float *y, const float *x, const float *scale, const float *offset,
-                         const Extent *extent, bool silu) {
-    for (int64_t p = 0; p < extent->pixels; p++)
-        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
-            int64_t lanes = lanes_at(extent, c), at = p * extent->channels + c;
-            SimdFloat value =
-                simd_fma(load_lanes(x + at, lanes), simd_load(scale + c), simd_load(offset + c));
-            store_lanes(y + at, silu ? value * simd_sigmoid(value) : value, lanes);
-        }
-}
-
 /* Mean and 1/sqrt(var + epsilon) of x + shift per group. offsets: working memory. */
-static void statistics(float *mean, float *rstd, const float *x, const float *shift, float epsilon,
-                       const Extent *extent, float *offsets, double *sums) {
+static void statistics(const GroupNormLoops *loops, float *mean, float *rstd, const float *x,
+                       const float *shift, float epsilon, const Extent *extent, float *offsets,
+                       double *sums) {
     double count = (double)(extent->pixels * extent->group_channels);
     memset(offsets, 0, (size_t)extent->padded_channels * sizeof *offsets);
     if (shift)
         memcpy(offsets, shift, (size_t)extent->channels * sizeof *offsets);
-    sum_channels(sums, x, offsets, extent, false);
+    loops->sum_channels(sums, x, offsets, extent, false);
     for (int64_t group = 0; group < extent->groups; group++) {
         double average = group_sum(sums, extent, group) / count;
         mean[group] = (float)average;
@@ -129,7 +118,7 @@ static void statistics(float *mean, float *rstd, const float *x, const float *sh
             offsets[c] = (float)(offsets[c] - average);
         }
     }
-    sum_channels(sums, x, offsets, extent, true);
+    loops->sum_channels(sums, x, offsets, extent, true);
     for (int64_t group = 0; group < extent->groups; group++)
         rstd[group] = (float)(1 / sqrt(group_sum(sums, extent, group) / count + epsilon));
 }
@@ -148,6 +137,7 @@ done:
 static Status group_norm_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                              void *scratch) {
     const Extent extent = extent_of(&op->description);
+    const GroupNormLoops *loops = choose_loops(&extent);
     const float *shift = inputs[1], *gamma = inputs[2], *beta = inputs[3];
     double *sums = scratch;
     float *scale = (float *)(sums + extent.padded_channels), *offset = scale + extent.padded_channels;
@@ -157,7 +147,8 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
         float *y = (float *)outputs[0] + n * extent.pixels * extent.channels;
         float *mean = (float *)outputs[1] + n * extent.groups,
               *rstd = (float *)outputs[2] + n * extent.groups;
-        statistics(mean, rstd, x, sample_shift, op->description.attributes.epsilon, &extent, offset, sums);
+        statistics(loops, mean, rstd, x, sample_shift, op->description.attributes.epsilon, &extent, offset,
+                   sums);
         memset(scale, 0, (size_t)extent.padded_channels * sizeof *scale);
         memset(offset, 0, (size_t)extent.padded_channels * sizeof *offset);
         for (int64_t c = 0; c < extent.channels; c++) {
@@ -165,7 +156,7 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
             scale[c] = gamma[c] * rstd[group];
             offset[c] = ((sample_shift ? sample_shift[c] : 0) - mean[group]) * scale[c] + beta[c];
         }
-        apply(y, x, scale, offset, &extent, op->description.attributes.silu);
+        loops->apply(y, x, scale, offset, &extent, op->description.attributes.silu);
     }
     return STATUS_OK;
 }
@@ -175,14 +166,6 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
  *   dbeta = sum du, dgamma = sum du zhat
  *   dz = rstd (gamma du - s1 / M - zhat s2 / M), s1 = sum gamma du, s2 = sum gamma du zhat over the group
  * du is parked in dx between the two passes. */
-
-typedef struct BackwardArrays {
-    double *du, *du_zhat, *zhat;        /* this sample's sums per channel */
-    double *dgamma, *dbeta;             /* over all samples */
-    float *scale, *offset;              /* zhat = scale x + offset */
-    float *gamma, *beta;                /* padded copies */
-    float *from_du, *from_x, *constant; /* dz = from_du du + from_x x + constant */
-} BackwardArrays;
 
 static BackwardArrays backward_arrays(void *scratch, int64_t padded_channels) {
     double *sums = scratch;
@@ -197,47 +180,6 @@ static BackwardArrays backward_arrays(void *scratch, int64_t padded_channels) {
     for (int i = 0; i < BACKWARD_ARRAYS; i++)
         *slots[i] = arrays + i * padded_channels;
     return result;
-}
-
-static inline void differentiate_run(float *dx, const float *x, const float *dy, int64_t stride,
-                                     int64_t pixels, int64_t lanes, const BackwardArrays *arrays, int64_t c,
-                                     bool silu) {
-    const SimdFloat scale = simd_load(arrays->scale + c), offset = simd_load(arrays->offset + c);
-    const SimdFloat gamma = simd_load(arrays->gamma + c), beta = simd_load(arrays->beta + c);
-    SimdFloat sum_du = {0}, sum_du_zhat = {0}, sum_zhat = {0};
-    for (int64_t p = 0; p < pixels; p++) {
-        SimdFloat zhat = simd_fma(load_lanes(x + p * stride, lanes), scale, offset);
-        SimdFloat du = load_lanes(dy + p * stride, lanes);
-        if (silu)
-            du *= simd_silu_slope(simd_fma(zhat, gamma, beta));
-        store_lanes(dx + p * stride, du, lanes);
-        sum_du += du;
-        sum_du_zhat = simd_fma(du, zhat, sum_du_zhat);
-        sum_zhat += zhat;
-    }
-    add_lanes(arrays->du + c, sum_du, lanes);
-    add_lanes(arrays->du_zhat + c, sum_du_zhat, lanes);
-    add_lanes(arrays->zhat + c, sum_zhat, lanes);
-}
-
-/* dx = du, and the sums of this sample. */
-static inline void differentiate(float *dx, const float *x, const float *dy, const BackwardArrays *arrays,
-                                 const Extent *extent, bool silu) {
-    size_t bytes = (size_t)extent->channels * sizeof(double);
-    memset(arrays->du, 0, bytes);
-    memset(arrays->du_zhat, 0, bytes);
-    memset(arrays->zhat, 0, bytes);
-    for (int64_t start = 0; start < extent->pixels; start += RUN_PIXELS) {
-        int64_t pixels = smaller(RUN_PIXELS, extent->pixels - start);
-        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
-            int64_t at = start * extent->channels + c, lanes = lanes_at(extent, c);
-            if (lanes == SIMD_LANES)
-                differentiate_run(dx + at, x + at, dy + at, extent->channels, pixels, SIMD_LANES, arrays, c,
-                                  silu);
-            else
-                differentiate_run(dx + at, x + at, dy + at, extent->channels, pixels, lanes, arrays, c, silu);
-        }
-    }
 }
 
 /* Turns this sample's sums into the coefficients of dz, its dshift and its share of dgamma and dbeta. */
@@ -265,21 +207,6 @@ static void combine(const BackwardArrays *arrays, float *dshift, const float *rs
     }
 }
 
-/* dx = from_du dx + from_x x + constant (+ addend) */
-static inline void finish(float *dx, const float *x, const float *addend, const BackwardArrays *arrays,
-                          const Extent *extent) {
-    for (int64_t p = 0; p < extent->pixels; p++)
-        for (int64_t c = 0; c < extent->channels; c += SIMD_LANES) {
-            int64_t lanes = lanes_at(extent, c), at = p * extent->channels + c;
-            SimdFloat value = simd_load(arrays->constant + c);
-            value = simd_fma(load_lanes(x + at, lanes), simd_load(arrays->from_x + c), value);
-            value = simd_fma(load_lanes(dx + at, lanes), simd_load(arrays->from_du + c), value);
-            if (addend)
-                value += load_lanes(addend + at, lanes);
-            store_lanes(dx + at, value, lanes);
-        }
-}
-
 static Status group_norm_backward_prepare(PreparedOp *op) {
     Status status = STATUS_OK;
     TRY(op_check(&op->description));
@@ -293,6 +220,7 @@ done:
 static Status group_norm_backward_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                       void *scratch) {
     const Extent extent = extent_of(&op->description);
+    const GroupNormLoops *loops = choose_loops(&extent);
     const BackwardArrays arrays = backward_arrays(scratch, extent.padded_channels);
     const float *shift = inputs[1], *mean = inputs[4], *rstd = inputs[5], *addend = inputs[7];
     const bool silu = op->description.attributes.silu;
@@ -309,12 +237,9 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
             arrays.scale[c] = rstd[group];
             arrays.offset[c] = ((shift ? shift[n * extent.channels + c] : 0) - mean[group]) * rstd[group];
         }
-        if (silu)
-            differentiate(dx, x, dy, &arrays, &extent, true);
-        else
-            differentiate(dx, x, dy, &arrays, &extent, false);
+        loops->differentiate(dx, x, dy, &arrays, &extent, silu);
         combine(&arrays, dshift ? dshift + n * extent.channels : NULL, rstd + n * extent.groups, &extent);
-        finish(dx, x, addend ? addend + at : NULL, &arrays, &extent);
+        loops->finish(dx, x, addend ? addend + at : NULL, &arrays, &extent);
     }
     for (int64_t c = 0; c < extent.channels; c++) {
         dgamma[c] = (float)arrays.dgamma[c];

@@ -128,7 +128,7 @@ static void time_embedding_release(PreparedOp *op) {
     const OpKernel kernel_loops_##op = {                                                                     \
         .kind = identifier,                                                                                  \
         .name = #op "_loops",                                                                                \
-        .prepare = check_only_prepare,                                                                          \
+        .prepare = check_only_prepare,                                                                       \
         .run = op##_run,                                                                                     \
         .release = release_nothing,                                                                          \
     }

@@ -1,94 +1,73 @@
-/* Eight floats at a time, written with the compiler's vector types so that the same source serves every
- * instruction set, and the exponential and logistic functions on them. NaN in gives NaN out. */
+/* Vectors of floats, written with the compiler's vector types so that the same source serves every
+ * instruction set, and the exponential and logistic functions on them. NaN in gives NaN out.
+ *
+ * simd_* work on SimdFloat, 8 lanes, everywhere. simd16_* work on Simd16Float, 16 lanes, in functions
+ * compiled for AVX-512 (between SIMD16_BEGIN and SIMD16_END), to be called where simd16_available() says so.
+ * Lane by lane both compute the same bits. */
 #ifndef KERNELS_CPU_SIMD_H
 #define KERNELS_CPU_SIMD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __FMA__
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
-enum { SIMD_LANES = 8 };
+enum { SIMD_LANES = 8, SIMD16_LANES = 16 };
 
-typedef float SimdFloat __attribute__((vector_size(32)));
-typedef int32_t SimdInt __attribute__((vector_size(32)));
+#define SIMD_INLINE static inline __attribute__((always_inline))
 
-static inline SimdFloat simd_load(const float *from) {
-    SimdFloat value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
-static inline void simd_store(float *to, SimdFloat value) {
-    memcpy(to, &value, sizeof value);
-}
-
-/* The first `count` lanes; the others are 0. */
-static inline SimdFloat simd_load_part(const float *from, int64_t count) {
-    SimdFloat value = {0};
-    memcpy(&value, from, (size_t)count * sizeof *from);
-    return value;
-}
-
-static inline void simd_store_part(float *to, SimdFloat value, int64_t count) {
-    memcpy(to, &value, (size_t)count * sizeof *to);
-}
-
-static inline SimdFloat simd_set(float value) {
-    return (SimdFloat){value, value, value, value, value, value, value, value};
-}
-
-/* a b + c, rounded once where the machine can. */
-static inline SimdFloat simd_fma(SimdFloat a, SimdFloat b, SimdFloat c) {
+#define LANES 8
+#define VECTOR SimdFloat
+#define INTEGERS SimdInt
+#define SIMD(word) simd_##word
 #ifdef __FMA__
-    return (SimdFloat)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#define FMA(a, b, c) ((SimdFloat)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define LESSER(a, b) ((SimdFloat)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define GREATER(a, b) ((SimdFloat)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #else
-    return a * b + c;
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define CHOOSE(mask, a, b) ((SimdFloat)(((mask) & (SimdInt)(a)) | (~(mask) & (SimdInt)(b))))
+#define LESSER(a, b) CHOOSE((a) < (b), a, b)
+#define GREATER(a, b) CHOOSE((a) > (b), a, b)
 #endif
+#include "kernels/cpu/simd_functions.inc"
+#undef LANES
+#undef VECTOR
+#undef INTEGERS
+#undef SIMD
+#undef FMA
+#undef LESSER
+#undef GREATER
+
+#if defined(__x86_64__) && defined(__FMA__)
+#define SIMD16_COMPILED 1
+#define SIMD16_BEGIN _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512vl,avx512dq\")")
+#define SIMD16_END _Pragma("GCC pop_options")
+
+SIMD16_BEGIN
+#define LANES 16
+#define VECTOR Simd16Float
+#define INTEGERS Simd16Int
+#define SIMD(word) simd16_##word
+#define FMA(a, b, c) ((Simd16Float)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define LESSER(a, b) ((Simd16Float)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#define GREATER(a, b) ((Simd16Float)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#include "kernels/cpu/simd_functions.inc"
+#undef LANES
+#undef VECTOR
+#undef INTEGERS
+#undef SIMD
+#undef FMA
+#undef LESSER
+#undef GREATER
+SIMD16_END
+
+static inline bool simd16_available(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
 }
-
-/* e^x with an error below 2 units in the last place for -87.3 <= x <= 88.3; clamped to that range, so the
- * result is never 0 or infinite. x = n ln 2 + r, |r| <= ln 2 / 2: a polynomial in r, times 2^n put into the
- * exponent. */
-static inline SimdFloat simd_exp(SimdFloat x) {
-    const float largest = 88.3f, smallest = -87.3f;
-    const float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    const float round_shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
-    const int32_t exponent_bias = 127, mantissa_bits = 23;
-
-    /* comparisons with NaN are false, so NaN stays */
-    SimdInt high = x > largest, low = x < smallest;
-    x = (SimdFloat)(((SimdInt)simd_set(largest) & high) | ((SimdInt)x & ~high));
-    x = (SimdFloat)(((SimdInt)simd_set(smallest) & low) | ((SimdInt)x & ~low));
-
-    SimdFloat shifted = simd_fma(x, simd_set(log2_e), simd_set(round_shift));
-    SimdFloat n = shifted - round_shift;
-    SimdFloat r = simd_fma(n, simd_set(-ln2_high), x);
-    r = simd_fma(n, simd_set(-ln2_low), r);
-
-    SimdFloat p = simd_set(1.0f / 5040);
-    p = simd_fma(p, r, simd_set(1.0f / 720));
-    p = simd_fma(p, r, simd_set(1.0f / 120));
-    p = simd_fma(p, r, simd_set(1.0f / 24));
-    p = simd_fma(p, r, simd_set(1.0f / 6));
-    p = simd_fma(p, r, simd_set(0.5f));
-    p = simd_fma(p, r, simd_set(1.0f));
-    p = simd_fma(p, r, simd_set(1.0f));
-
-    SimdInt power = ((SimdInt)shifted - (SimdInt)simd_set(round_shift) + exponent_bias) << mantissa_bits;
-    return p * (SimdFloat)power;
-}
-
-/* 1 / (1 + e^-x) */
-static inline SimdFloat simd_sigmoid(SimdFloat x) {
-    return 1.0f / (1.0f + simd_exp(-x));
-}
-
-/* d/dx (x sigmoid(x)) = s + x s (1 - s) */
-static inline SimdFloat simd_silu_slope(SimdFloat x) {
-    SimdFloat s = simd_sigmoid(x);
-    return simd_fma(x * s, 1.0f - s, s);
-}
+#endif
 
 #endif

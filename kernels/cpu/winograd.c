@@ -10,11 +10,9 @@
  * 1e-6, the direct method's 0.5e-6). */
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 #include "kernels/cpu/convolution.h"
+#include "kernels/cpu/simd.h"
 
 enum { TILE = 4, KERNEL = 3, POINTS = TILE + KERNEL - 1, FREQUENCIES = POINTS * POINTS };
 
@@ -41,33 +39,32 @@ typedef struct WinogradLoops {
                      int64_t b_step, int64_t rows, int64_t depth, int64_t columns, bool add);
 } WinogradLoops;
 
-#define LANES 8
-#define ROWS 6
+#define LANES SIMD_LANES
+#define VECTOR SimdFloat
+#define SIMD(word) simd_##word
 #define NAME(word) word##_8
-#ifdef __FMA__
-#define FMA(a, b, c) ((Vector_8)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#else
-#define FMA(a, b, c) ((a) * (b) + (c))
-#endif
+#define ROWS 6
 #include "kernels/cpu/winograd_vector.inc"
 #undef LANES
-#undef ROWS
+#undef VECTOR
+#undef SIMD
 #undef NAME
-#undef FMA
+#undef ROWS
 
-#ifdef __x86_64__
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,fma")
-#define LANES 16
-#define ROWS 8
+#ifdef SIMD16_COMPILED
+SIMD16_BEGIN
+#define LANES SIMD16_LANES
+#define VECTOR Simd16Float
+#define SIMD(word) simd16_##word
 #define NAME(word) word##_16
-#define FMA(a, b, c) ((Vector_16)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define ROWS 8
 #include "kernels/cpu/winograd_vector.inc"
 #undef LANES
-#undef ROWS
+#undef VECTOR
+#undef SIMD
 #undef NAME
-#undef FMA
-#pragma GCC pop_options
+#undef ROWS
+SIMD16_END
 #endif
 
 typedef struct Winograd {
@@ -265,9 +262,8 @@ static void destroy(Convolution *self) {
 }
 
 static WinogradLoops choose_loops(void) {
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
+#ifdef SIMD16_COMPILED
+    if (simd16_available())
         return loops_16;
 #endif
     return loops_8;
@@ -323,7 +319,7 @@ Status winograd_convolution_create(Convolution **convolution, const ConvolutionG
     w->tile_columns = (w->width + TILE - 1) / TILE;
     w->tiles = w->samples * w->tile_rows * w->tile_columns;
     lay_out(w);
-    w->base.implementation = loops.lanes == 16 ? "winograd:avx512" : "winograd";
+    w->base.implementation = loops.lanes == SIMD16_LANES ? "winograd:avx512" : "winograd";
     w->base.pack = pack;
     w->base.run = pass == CONVOLUTION_BACKWARD_WEIGHTS ? run_weights : run_data;
     w->base.destroy = destroy;

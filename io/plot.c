@@ -1,5 +1,6 @@
 #include "io/plot.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "io/axis.h"
@@ -113,9 +114,10 @@ static void find_limits(const Plot *plot, Frame *frame) {
     } else {
         separate(&y_low, &y_high);
         if (plot->y_scale == PLOT_LOG10) {
-            double factor = pow(y_high / y_low, PADDING);
-            y_low /= factor;
-            y_high *= factor;
+            /* the quotient of the ends may be beyond a double, and so may the padded ends */
+            double factor = pow(10, PADDING * (log10(y_high) - log10(y_low)));
+            y_low = fmax(y_low / factor, DBL_MIN);
+            y_high = fmin(y_high * factor, DBL_MAX);
         } else {
             double padding = PADDING * (y_high - y_low);
             y_low -= padding;

@@ -198,7 +198,7 @@ static void add_facts(Page *page, const Run *run) {
     if (isfinite(now->images_per_s) && now->images_per_s > 0)
         add_fact(page, "Rate", format_rate(now->images_per_s, text));
     if (strcmp(now->command, "train") == 0)
-        add_fact(page, "Epoch", format_count(now->epoch, text));
+        add_fact(page, "Epoch", format_count(now->epoch + 1, text)); /* counted from 1 for people */
     snprintf(text, sizeof text, "%d × %d", now->ranks, now->threads);
     add_fact(page, "Ranks × threads", text);
     add_fact(page, "Device", now->device);

@@ -189,9 +189,7 @@ const Command command_bench = {
     .description =
         {
             .name = "bench",
-            .summary = "Time training steps, reverse steps of sampling or the all-reduce of the gradient, "
-                       "and every op "
-                       "of the network.",
+            .summary = "time training steps, reverse steps or the gradient's all-reduce, and every op",
             .words = "train|sample|allreduce",
             .options = options,
             .flags = ARGUMENT_JSON,

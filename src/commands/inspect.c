@@ -192,9 +192,8 @@ const Command command_inspect = {
     .description =
         {
             .name = "inspect",
-            .summary =
-                "Print the network: parameters, memory plan, floating-point operations; and a checkpoint's "
-                "contents.",
+            .summary = "print a network's parameters, memory plan and operation count, and a checkpoint's "
+                       "contents",
             .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_DOT,
             .key_groups = "model train",
             .example = "ddpm_mpi inspect --dot | dot -Tsvg -o unet.svg",

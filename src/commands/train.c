@@ -80,8 +80,8 @@ static Status resume(TrainRun *run) {
     if (!found)
         goto done;
     TRY(trainer_restore(run->trainer, session->root ? &checkpoint : NULL, path));
-    log_info("resumed from %s: step %lld, epoch %lld", path, (long long)run->trainer->progress.step,
-             (long long)run->trainer->progress.epoch);
+    log_info("resumed from %s: %lld steps, %lld whole epochs done", path,
+             (long long)run->trainer->progress.step, (long long)run->trainer->progress.epoch);
     run->last_checkpoint_step = run->trainer->progress.step;
 done:
     checkpoint_release(&checkpoint);

@@ -73,15 +73,16 @@ static void print_step(TrainReport *report, const TrainerReport *step, double va
     if (scheduled || step->epoch_ended)
         log_info("step %6lld/%lld  epoch %lld  loss %.4f (mean of last %d: %.4f)  |g| %.3f  %.0f images/s  "
                  "%s left",
-                 (long long)progress->step, (long long)trainer->total_steps, (long long)report->status.epoch,
-                 step->loss, (int)(report->recent_count < RECENT_STEPS ? report->recent_count : RECENT_STEPS),
+                 (long long)progress->step, (long long)trainer->total_steps,
+                 (long long)report->status.epoch + 1, step->loss,
+                 (int)(report->recent_count < RECENT_STEPS ? report->recent_count : RECENT_STEPS),
                  recent_mean(report), step->gradient_norm, report->status.images_per_s, eta);
     else
         log_progress(false, "step %lld/%lld  loss %.4f  %.0f images/s  %s left", (long long)progress->step,
                      (long long)trainer->total_steps, step->loss, report->status.images_per_s, eta);
     if (step->epoch_ended)
         log_info("epoch %lld done: mean loss %.5f, best %.5f, validation %.5f",
-                 (long long)report->status.epoch, step->epoch_mean, progress->best_epoch_mean,
+                 (long long)report->status.epoch + 1, step->epoch_mean, progress->best_epoch_mean,
                  validation_loss);
 }
 

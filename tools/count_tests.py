@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Last lines of tools/test: names what was skipped or failed in meson's testlog.json, then the totals.
 
-  count_tests.py TESTLOG [NAME=EXIT_STATUS]...     checks that meson did not run count as one test each
+  count_tests.py TESTLOG [NAME=EXIT_STATUS]...     checks that meson did not run count as one test each; 77: skipped
 """
 import json
 import os
@@ -18,8 +18,8 @@ def main():
     if not results:
         results = [("meson test (wrote no results)", "FAIL")]
     for extra in sys.argv[2:]:
-        name, status = extra.split("=")
-        results.append((name, "OK" if status == "0" else "FAIL"))
+        name, status = extra.rsplit("=", 1)
+        results.append((name, {"0": "OK", "77": "SKIP"}.get(status, "FAIL")))
     skipped = [name for name, result in results if result in SKIPPED]
     failed = [(name, result) for name, result in results if result not in PASSED + SKIPPED]
     for name in skipped:

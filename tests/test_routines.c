@@ -204,12 +204,14 @@ static void test_accumulate(void) {
     check_accumulate(special, 12, 8000);
     check_accumulate(special, 12, 1);
     check_accumulate(special, 12, 0.25f);
+    /* among values of the fast path, at its start, at its end and behind it */
     const float wrong[] = {NAN, INFINITY, -INFINITY, 8192, -FLT_MAX, 8000.5f};
+    const int places[] = {0, 63, 64, 100, 149};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        for (int at = 0; at < 11; at += 5) {
-            float some[11] = {0.5f, 0.25f, 0.125f, 3};
-            some[at] = wrong[i];
-            check_accumulate(some, 11, 8000);
+        for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
+            float some[150] = {0.5f, 0.25f, 0.125f};
+            some[places[k]] = wrong[i];
+            check_accumulate(some, 150, 8000);
         }
     /* a limit beyond int64: refused, not wrapped */
     int64_t sum = 0;

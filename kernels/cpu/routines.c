@@ -70,32 +70,41 @@ static inline void accumulate_four(int64_t *sum, const float *value) {
     memcpy(sum, &totals, sizeof totals);
 }
 
-Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad) {
-    const float representable = 8191.5f; /* int64 holds 2^63 / 2^50 = 8192 */
-    const float largest = fminf(limit, representable), fast = fminf(limit, 1);
-    int64_t i = 0;
-    for (; i + SIMD_LANES <= count; i += SIMD_LANES) {
-        int in_range = 1;
-        for (int k = 0; k < SIMD_LANES; k++)
-            in_range &= fabsf(value[i + k]) <= fast; /* false for NaN */
-        if (in_range) {
-            accumulate_four(sum + i, value + i);
-            accumulate_four(sum + i + DOUBLE_LANES, value + i + DOUBLE_LANES);
-            continue;
-        }
-        for (int k = 0; k < SIMD_LANES; k++) {
-            if (fabsf(value[i + k]) <= largest)
-                sum[i + k] += llrint((double)value[i + k] * FIXED_POINT_SCALE);
-            else
-                *bad = true;
-        }
-    }
-    for (; i < count; i++) {
+static void accumulate_each(int64_t *sum, const float *value, int64_t count, float largest, bool *bad) {
+    for (int64_t i = 0; i < count; i++) {
         if (fabsf(value[i]) <= largest)
             sum[i] += llrint((double)value[i] * FIXED_POINT_SCALE);
         else
             *bad = true;
     }
+}
+
+static bool all_within(const float *value, int64_t count, float limit) {
+    SimdInt within = ~(SimdInt){0};
+    for (int64_t i = 0; i < count; i += SIMD_LANES) {
+        SimdFloat v = simd_load(value + i);
+        within &= (v <= limit) & (v >= -limit); /* false for NaN */
+    }
+    int32_t every = -1;
+    for (int k = 0; k < SIMD_LANES; k++)
+        every &= within[k];
+    return every != 0;
+}
+
+Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad) {
+    enum { BLOCK = 64 };
+    const float representable = 8191.5f; /* int64 holds 2^63 / 2^50 = 8192 */
+    const float largest = fminf(limit, representable), fast = fminf(limit, 1);
+    int64_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        if (!all_within(value + i, BLOCK, fast)) {
+            accumulate_each(sum + i, value + i, BLOCK, largest, bad);
+            continue;
+        }
+        for (int k = 0; k < BLOCK; k += DOUBLE_LANES)
+            accumulate_four(sum + i + k, value + i + k);
+    }
+    accumulate_each(sum + i, value + i, count - i, largest, bad);
     return STATUS_OK;
 }
 

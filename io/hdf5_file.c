@@ -47,7 +47,7 @@ Status hdf5_error(const Hdf5File *file, const char *action, const char *name) {
 
 void hdf5_release(hid_t id) {
     if (id >= 0 && H5Idec_ref(id) < 0)
-        H5Eclear2(H5E_DEFAULT);
+        (void)H5Eclear2(H5E_DEFAULT);
 }
 
 static Status file_new(const char *path, bool saving, Hdf5File **out) {
@@ -104,7 +104,7 @@ void hdf5_close(Hdf5File *file) {
     if (!file)
         return;
     if (file->id >= 0 && H5Fclose(file->id) < 0)
-        H5Eclear2(H5E_DEFAULT);
+        (void)H5Eclear2(H5E_DEFAULT);
     free(file->image);
     free(file);
 }

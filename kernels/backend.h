@@ -1,11 +1,12 @@
 /* A backend executes ops and the fused routines around the network, in its own memory.
  *
- * Backends are found by name in a registry (backend_find): one that was not built is an absent entry. Kernels,
- * one implementation of one op each, are entries of the backend's table; an op without an entry is refused when
- * the network is prepared. Nothing outside kernels/ knows which library runs an op.
+ * Backends are found by name in a registry (backend_find): one that was not built is an absent entry.
+ * Kernels, one implementation of one op each, are entries of the backend's table; an op without an entry is
+ * refused when the network is prepared. Nothing outside kernels/ knows which library runs an op.
  *
  * Workers: `run` may be called by several threads at once on one PreparedOp, each with its own tensors and
- * scratch. `prepare`, `pack` and `release` are called outside parallel regions. Nothing here is collective. */
+ * scratch. `prepare`, `pack` and `release` are called outside parallel regions. Nothing here is collective.
+ */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
@@ -22,16 +23,17 @@ typedef struct OpKernel {
     OpKind kind;
     const char *name; /* shown in per-op tables, "conv2d_onednn" */
 
-    /* Called once; op->kernel and op->description are set. May set op->state, op->packed, op->scratch_bytes. */
+    /* Called once; op->kernel and op->description are set. May set op->state, op->packed, op->scratch_bytes.
+     */
     Status (*prepare)(PreparedOp *op);
 
-    /* Optional: re-lays the op's parameters (fp32, PyTorch layout) into op->packed; called after every change of
-     * the parameters, before the next run. Without it run receives the parameters as they are. */
+    /* Optional: re-lays the op's parameters (fp32, PyTorch layout) into op->packed; called after every change
+     * of the parameters, before the next run. Without it run receives the parameters as they are. */
     Status (*pack)(PreparedOp *op, const void *const *inputs);
 
-    /* inputs and outputs in ops.def's order, NULL where absent; parameter inputs are NULL for kernels with `pack`.
-     * No two of them overlap. Outputs are overwritten. scratch: op->scratch_bytes, 64-byte aligned, contents
-     * undefined. The result for a sample depends on nothing but that sample and the parameters. */
+    /* inputs and outputs in ops.def's order, NULL where absent; parameter inputs are NULL for kernels with
+     * `pack`. No two of them overlap. Outputs are overwritten. scratch: op->scratch_bytes, 64-byte aligned,
+     * contents undefined. The result for a sample depends on nothing but that sample and the parameters. */
     Status (*run)(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch);
 
     void (*release)(PreparedOp *op); /* frees state and packed; accepts a half-prepared op */
@@ -50,20 +52,21 @@ struct PreparedOp {
 
 /* x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for one shard, x0 = pixel / 127.5 - 1. */
 typedef struct NoiseArguments {
-    int64_t samples;               /* slots of the shard; slots whose image is NULL are padding: x_t = eps = 0, t = 0 */
-    int64_t pixels;                /* per sample */
-    const uint8_t *const *images;  /* (samples) pointers to (pixels) each */
-    const uint32_t *rng_samples;   /* (samples) RNG sample numbers */
+    int64_t samples; /* slots of the shard; slots whose image is NULL are padding: x_t = eps = 0, t = 0 */
+    int64_t pixels;  /* per sample */
+    const uint8_t *const *images; /* (samples) pointers to (pixels) each */
+    const uint32_t *rng_samples;  /* (samples) RNG sample numbers */
     uint64_t seed;
     uint32_t rng_step;
     RngStream timestep_stream, noise_stream;
-    int64_t steps;                 /* T */
+    int64_t steps;                                          /* T */
     const float *sqrt_alpha_bar, *sqrt_one_minus_alpha_bar; /* (T) */
-    float *x_t, *eps, *t;          /* out: (samples, pixels), (samples, pixels), (samples) */
+    float *x_t, *eps, *t; /* out: (samples, pixels), (samples, pixels), (samples) */
 } NoiseArguments;
 
-/* Loss of one shard: sum over its real samples of the mean over pixels of (eps - eps_hat)^2 (double, fixed order),
- * and the gradient d_eps_hat = 2 (eps_hat - eps) / (pixels * batch) of the mean over the global batch; padding: 0. */
+/* Loss of one shard: sum over its real samples of the mean over pixels of (eps - eps_hat)^2 (double, fixed
+ * order), and the gradient d_eps_hat = 2 (eps_hat - eps) / (pixels * batch) of the mean over the global
+ * batch; padding: 0. */
 typedef struct LossArguments {
     int64_t samples, real_samples, pixels;
     int64_t batch; /* real samples in the global batch */
@@ -72,12 +75,12 @@ typedef struct LossArguments {
     double *loss_sum; /* out, host */
 } LossArguments;
 
-/* Fixed-point sums: values are added as int64 with 2^50 steps per unit, which is associative, so the sum has the
- * same bits in any order, on any number of ranks and threads. */
+/* Fixed-point sums: values are added as int64 with 2^50 steps per unit, which is associative, so the sum has
+ * the same bits in any order, on any number of ranks and threads. */
 #define FIXED_POINT_SCALE 1125899906842624.0 /* 2^50 */
 
-/* AdamW (Loshchilov and Hutter, arXiv:1711.05101) as torch.optim.AdamW computes it, with the exponential moving
- * average of the parameters, for elements [0, count). */
+/* AdamW (Loshchilov and Hutter, arXiv:1711.05101) as torch.optim.AdamW computes it, with the exponential
+ * moving average of the parameters, for elements [0, count). */
 typedef struct AdamWArguments {
     int64_t count;
     const float *gradient; /* already averaged over the batch, not yet clipped */
@@ -129,7 +132,8 @@ typedef struct Backend {
 
     Status (*noise)(const NoiseArguments *arguments);
     Status (*loss)(const LossArguments *arguments);
-    /* sum[i] += round(value[i] * 2^50); *bad is set if a value is not finite or its magnitude exceeds `limit`. */
+    /* sum[i] += round(value[i] * 2^50); *bad is set if a value is not finite or its magnitude exceeds
+     * `limit`. */
     Status (*accumulate)(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
     /* gradient[i] = sum[i] / 2^50 in float; *squares = sum of squares in double, fixed order. */
     Status (*finish_gradient)(float *gradient, const int64_t *sum, int64_t count, double *squares);

@@ -56,7 +56,8 @@ bool shape_equal(Shape a, Shape b) {
     return memcmp(a.d, b.d, sizeof a.d) == 0;
 }
 
-/* 2 * output pixels * kernel taps * channels in * channels out, on the side of the strided (smaller) tensor. */
+/* 2 * output pixels * kernel taps * channels in * channels out, on the side of the strided (smaller) tensor.
+ */
 static int64_t convolution_flops(Shape small, Shape large, int kernel) {
     return 2 * small.d[0] * small.d[1] * small.d[2] * kernel * kernel * small.d[3] * large.d[3];
 }

@@ -1,4 +1,5 @@
-/* Descriptions of ops: what a backend is asked to prepare, and what the graph stores. See ops.def for formulas. */
+/* Descriptions of ops: what a backend is asked to prepare, and what the graph stores. See ops.def for
+ * formulas. */
 #ifndef KERNELS_OP_H
 #define KERNELS_OP_H
 
@@ -12,7 +13,8 @@ typedef enum OpKind {
     OP_KIND_COUNT
 } OpKind;
 
-/* Activations (N,H,W,C); parameters in PyTorch's order, padded with 1. d[0] == 0: absent (optional) tensor. */
+/* Activations (N,H,W,C); parameters in PyTorch's order, padded with 1. d[0] == 0: absent (optional) tensor.
+ */
 typedef struct Shape {
     int64_t d[4];
 } Shape;
@@ -46,8 +48,8 @@ int op_output_count(OpKind kind);
 int64_t shape_count(Shape shape);
 bool shape_equal(Shape a, Shape b);
 
-/* Floating-point operations of one run, a multiply-add counted as two; convolutions count every tap, also those
- * that fall into the padding. */
+/* Floating-point operations of one run, a multiply-add counted as two; convolutions count every tap, also
+ * those that fall into the padding. */
 int64_t op_flops(const OpDescription *description);
 
 #endif

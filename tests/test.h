@@ -26,8 +26,8 @@ static int test_failures;
     do {                                                                                                     \
         double value_ = (value), expected_ = (expected), tolerance_ = (tolerance);                           \
         if (!(fabs(value_ - expected_) <= tolerance_)) {                                                     \
-            printf("%s:%d: FAILED: %s = %.9g, expected %.9g within %.2g\n", __FILE__, __LINE__, #value, value_, \
-                   expected_, tolerance_);                                                                   \
+            printf("%s:%d: FAILED: %s = %.9g, expected %.9g within %.2g\n", __FILE__, __LINE__, #value,      \
+                   value_, expected_, tolerance_);                                                           \
             test_failures++;                                                                                 \
         }                                                                                                    \
     } while (0)
@@ -45,8 +45,8 @@ static int test_failures;
     do {                                                                                                     \
         Status status_ = (call);                                                                             \
         if (status_ != (code) || !strstr(status_message(), (text))) {                                        \
-            printf("%s:%d: FAILED: %s: status %d, message \"%s\", expected status %d and \"%s\"\n", __FILE__, \
-                   __LINE__, #call, (int)status_, status_message(), (int)(code), (text));                    \
+            printf("%s:%d: FAILED: %s: status %d, message \"%s\", expected status %d and \"%s\"\n",          \
+                   __FILE__, __LINE__, #call, (int)status_, status_message(), (int)(code), (text));          \
             test_failures++;                                                                                 \
         }                                                                                                    \
     } while (0)

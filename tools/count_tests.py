@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Last lines of tools/test: names what was skipped or failed in meson's testlog.json, then the totals.
 
-  count_tests.py TESTLOG [NAME=EXIT_STATUS]...     checks that meson did not run count as one test each; 77: skipped
+  count_tests.py TESTLOG [NAME=EXIT_STATUS]...     checks that meson did not run count as one test each;
+                                                  77: skipped; 77: skipped
 """
 import json
 import os

@@ -67,8 +67,8 @@ static Status memory_copy(void *to, const void *from, size_t bytes) {
 }
 
 #define CPU_MEMORY_AND_ROUTINES                                                                              \
-    .allocate = memory_allocate, .release = memory_release, .copy_in = memory_copy, .copy_out = memory_copy, .copy = memory_copy, \
-    .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                                      \
+    .allocate = memory_allocate, .release = memory_release, .copy_in = memory_copy, .copy_out = memory_copy, \
+    .copy = memory_copy, .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                 \
     .finish_gradient = cpu_finish_gradient, .adamw = cpu_adamw, .reverse = cpu_reverse
 
 /* Constant but for the library's description, which is known at run time only. */

@@ -59,7 +59,7 @@ static void tensors_release(ConvolutionTensors *tensors) {
                                 tensors->small};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
-            dnnl_memory_desc_destroy(all[i]);
+            (void)dnnl_memory_desc_destroy(all[i]);
 #else
     (void)tensors; /* plain structs */
 #endif
@@ -222,9 +222,9 @@ static Status create_primitives(OnednnConvolution *convolution, const Convolutio
     adopt_layouts(convolution);
 done:
     if (forward)
-        dnnl_primitive_desc_destroy(forward);
+        (void)dnnl_primitive_desc_destroy(forward);
     if (attributes)
-        dnnl_primitive_attr_destroy(attributes);
+        (void)dnnl_primitive_attr_destroy(attributes);
     tensors_release(&tensors);
     return status;
 }
@@ -258,9 +258,9 @@ static Status execute(dnnl_primitive_t primitive, dnnl_engine_t engine, int coun
     TRY_ONEDNN(dnnl_stream_wait(stream));
 done:
     if (stream)
-        dnnl_stream_destroy(stream);
+        (void)dnnl_stream_destroy(stream);
     while (made > 0)
-        dnnl_memory_destroy(list[--made].memory);
+        (void)dnnl_memory_destroy(list[--made].memory);
     omp_set_num_threads(threads);
     return status;
 }
@@ -324,15 +324,15 @@ static Status run(const Convolution *self, float *large, void *weights, float *b
 static void destroy(Convolution *self) {
     OnednnConvolution *convolution = (OnednnConvolution *)self;
     if (convolution->reorder)
-        dnnl_primitive_destroy(convolution->reorder);
+        (void)dnnl_primitive_destroy(convolution->reorder);
     if (convolution->reorder_description)
-        dnnl_primitive_desc_destroy(convolution->reorder_description);
+        (void)dnnl_primitive_desc_destroy(convolution->reorder_description);
     if (convolution->primitive)
-        dnnl_primitive_destroy(convolution->primitive);
+        (void)dnnl_primitive_destroy(convolution->primitive);
     if (convolution->description)
-        dnnl_primitive_desc_destroy(convolution->description);
+        (void)dnnl_primitive_desc_destroy(convolution->description);
     if (convolution->engine)
-        dnnl_engine_destroy(convolution->engine);
+        (void)dnnl_engine_destroy(convolution->engine);
     free(convolution);
 }
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -10,8 +11,8 @@
 static struct {
     int rank, rank_count;
     FILE *information;
-    bool terminal;      /* information goes to a terminal */
-    bool line_open;     /* a progress line waits to be overwritten */
+    bool terminal;  /* information goes to a terminal */
+    bool line_open; /* a progress line waits to be overwritten */
     double last_progress;
 } logger = {0, 1, NULL, false, false, -1e9};
 
@@ -29,7 +30,8 @@ void log_start(int rank, int rank_count, bool information_to_stderr) {
     logger.rank = rank;
     logger.rank_count = rank_count;
     logger.information = information_to_stderr ? stderr : stdout;
-    logger.terminal = isatty(fileno(logger.information));
+    /* mpirun gives rank 0 a terminal of its own, also when its output goes to a file */
+    logger.terminal = isatty(fileno(logger.information)) && !getenv("OMPI_COMM_WORLD_SIZE");
 }
 
 void log_info(const char *format, ...) {
@@ -101,6 +103,7 @@ char *log_duration(double seconds, char text[32]) {
     else if (seconds < 3570)
         snprintf(text, 32, "%d min %02d s", (int)(lround(seconds) / 60), (int)(lround(seconds) % 60));
     else
-        snprintf(text, 32, "%d h %02d min", (int)(lround(seconds / 60) / 60), (int)(lround(seconds / 60) % 60));
+        snprintf(text, 32, "%d h %02d min", (int)(lround(seconds / 60) / 60),
+                 (int)(lround(seconds / 60) % 60));
     return text;
 }

@@ -1,6 +1,6 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as
- * 1, 2, 3", SC11). A number is a pure function of (seed, stream, step, sample, element): never of rank, thread,
- * batch slot or time. Compiled by gcc and nvcc: integers are identical on CPU and GPU. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy
+ * as 1, 2, 3", SC11). A number is a pure function of (seed, stream, step, sample, element): never of rank,
+ * thread, batch slot or time. Compiled by gcc and nvcc: integers are identical on CPU and GPU. */
 #ifndef CORE_RNG_H
 #define CORE_RNG_H
 
@@ -15,10 +15,10 @@
 
 /* What a number is for. Values are part of the reproducibility contract: append, never renumber. */
 typedef enum RngStream {
-    RNG_PARAMETERS = 1,         /* initial parameters: sample = parameter index, element */
-    RNG_DATA_ORDER = 2,         /* epoch permutation: step = epoch, element = position */
-    RNG_TIMESTEP = 3,           /* t of a training sample: step, sample = position in the step's global batch */
-    RNG_TRAINING_NOISE = 4,     /* eps of a training sample: likewise, element = pixel */
+    RNG_PARAMETERS = 1,     /* initial parameters: sample = parameter index, element */
+    RNG_DATA_ORDER = 2,     /* epoch permutation: step = epoch, element = position */
+    RNG_TIMESTEP = 3,       /* t of a training sample: step, sample = position in the step's global batch */
+    RNG_TRAINING_NOISE = 4, /* eps of a training sample: likewise, element = pixel */
     RNG_VALIDATION_TIMESTEP = 5, /* sample = index in the test split, the same every epoch */
     RNG_VALIDATION_NOISE = 6,
     RNG_SAMPLE_START = 7,       /* x_T: sample = global sample index or draw */

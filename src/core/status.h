@@ -20,7 +20,8 @@ Status status_context(Status code, const char *format, ...) __attribute__((forma
 /* This thread's latest message; "" if there was none. Valid until the thread's next status_error. */
 const char *status_message(void);
 
-/* Propagates a failure: needs a local `Status status` and a label `done:` that frees zero-initialised handles. */
+/* Propagates a failure: needs a local `Status status` and a label `done:` that frees zero-initialised
+ * handles. */
 #define TRY(call)                                                                                            \
     do {                                                                                                     \
         status = (call);                                                                                     \
@@ -35,7 +36,8 @@ const char *status_message(void);
         goto done;                                                                                           \
     } while (0)
 
-/* calloc with a message: stores zeroed memory for `count` elements in *pointer (owned by the caller, free()). */
+/* calloc with a message: stores zeroed memory for `count` elements in *pointer (owned by the caller, free()).
+ */
 #define ALLOCATE(pointer, count) status_allocate((void **)(pointer), (count), sizeof **(pointer))
 Status status_allocate(void **pointer, long long count, unsigned long element_bytes);
 

@@ -10,8 +10,8 @@
  * per-worker memory needs no lock). */
 typedef Status (*TeamTask)(void *context, int worker, int64_t task);
 
-/* Runs tasks 0..count-1 on `threads` threads, each task once, in any order. After the first failure no new task
- * is started; its status and message become the caller's. Tasks must write disjoint memory. */
+/* Runs tasks 0..count-1 on `threads` threads, each task once, in any order. After the first failure no new
+ * task is started; its status and message become the caller's. Tasks must write disjoint memory. */
 Status team_run(int threads, int64_t count, TeamTask task, void *context);
 
 /* Processor cores this process may run on (its affinity mask). */

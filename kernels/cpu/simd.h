@@ -14,6 +14,10 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__x86_64__) && !defined(__AVX__)
+#pragma GCC diagnostic ignored "-Wpsabi" /* how vectors are returned: every function here is inlined */
+#endif
+
 enum { SIMD_LANES = 8, SIMD16_LANES = 16 };
 
 #define SIMD_INLINE static inline __attribute__((always_inline))
@@ -41,7 +45,8 @@ enum { SIMD_LANES = 8, SIMD16_LANES = 16 };
 #undef LESSER
 #undef GREATER
 
-#if defined(__x86_64__) && defined(__FMA__)
+/* Compiling single functions for another instruction set by these pragmas is gcc's. */
+#if defined(__x86_64__) && defined(__FMA__) && !defined(__clang__)
 #define SIMD16_COMPILED 1
 #define SIMD16_BEGIN _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512vl,avx512dq\")")
 #define SIMD16_END _Pragma("GCC pop_options")

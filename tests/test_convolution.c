@@ -302,7 +302,8 @@ int main(void) {
         geometry(1, 1, 1, 16, 16, 3, 1, 1),  geometry(3, 2, 3, 16, 32, 3, 1, 1),
         geometry(2, 4, 4, 32, 16, 3, 1, 1),  geometry(3, 7, 7, 48, 64, 3, 1, 1),
         geometry(8, 13, 9, 32, 48, 3, 1, 1), geometry(2, 28, 28, 16, 16, 3, 1, 1),
-        geometry(5, 6, 5, 160, 80, 3, 1, 1), geometry(3, 5, 7, 80, 144, 3, 1, 1),
+        geometry(5, 6, 5, 160, 80, 3, 1, 1), geometry(5, 16, 17, 16, 80, 3, 1, 1),
+        geometry(3, 5, 7, 80, 144, 3, 1, 1),
     };
     for (size_t i = 0; i < sizeof winograd / sizeof *winograd; i++) {
         check_case("winograd", winograd_convolution_create, winograd_tolerance, winograd[i]);

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Signals and sudden death of single ranks: all stop together, or the job ends at once, and it can go on.
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/program.sh" "$@"
+
+limit=10 # seconds until the whole job must have ended
+settings=("${small[@]}" --set train.checkpoint_every_steps=5 --set threads=1)
+
+# start RUN: three ranks with far more steps than they will do; waits for the first checkpoint. Sets job and pids.
+start() {
+    local tenths
+    name=$1
+    mpi_command 3
+    "${MPIRUN[@]}" "$program" train "${settings[@]}" --set train.max_steps=100000 --run "$1" >"$work/$1.log" 2>&1 &
+    job=$!
+    for ((tenths = 0; tenths < 300; tenths++)); do
+        [ ! -e "$work/$1/checkpoints/latest.h5" ] || break
+        sleep 0.1
+    done
+    mapfile -t pids < <(pgrep -P "$job")
+    check "$name: training" test -e "$work/$1/checkpoints/latest.h5" -a ${#pids[@]} -eq 3
+}
+
+# pid_of RANK
+pid_of() {
+    local pid
+    for pid in "${pids[@]}"; do
+        if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
+            echo "$pid"
+            return
+        fi
+    done
+}
+
+# Waits for the job, at most a minute (not in a subshell, which has no children). Sets status, seconds.
+finish_job() {
+    local begin=$SECONDS watchdog
+    (sleep 60 && kill -KILL "$job" "${pids[@]}") 2>/dev/null &
+    watchdog=$!
+    status=0
+    wait "$job" || status=$?
+    seconds=$((SECONDS - begin))
+    kill "$watchdog" 2>/dev/null
+    wait "$watchdog" 2>/dev/null
+    sleep 1.5 # ranks outlive a killed launcher by a second
+    check "$name: ended after $seconds s, expected at most $limit" test $seconds -le $limit
+    check "$name: no rank is left" none_left
+}
+
+none_left() { # but for those that wait to be collected
+    local pid
+    for pid in "${pids[@]}"; do
+        case $(ps -o stat= -p "$pid") in '' | Z*) ;; *) ps -o pid,ppid,stat,etimes,args -p "$pid"; return 1 ;; esac
+    done
+}
+
+steps_done() {
+    $python -c 'import h5py, sys; print(h5py.File(sys.argv[1])["/"].attrs["step"])' "$work/$1/checkpoints/latest.h5"
+}
+
+# continues RUN: two more steps on two ranks
+continues() {
+    local before
+    before=$(steps_done "$1")
+    ranks 2 train "${settings[@]}" --set train.max_steps=$((before + 2)) --run "$1" || return 1
+    [ "$(steps_done "$1")" -eq $((before + 2)) ]
+}
+
+for rank in 0 2; do
+    start killed$rank
+    kill -KILL "$(pid_of $rank)"
+    finish_job
+    check "$name: exit status $status, expected a failure" test "$status" -ne 0 -a "$status" -ne 75
+    check "$name: said so" grep -q "rank $rank .*signal 9" "$work/$name.log"
+    check "$name: goes on" continues "$name"
+done
+
+start one-usr1
+kill -USR1 "$(pid_of 2)"
+finish_job
+check "$name: exit status $status, expected 75" test "$status" -eq 75
+check "$name: said so once" test "$(grep -c 'stopped by signal after step' "$work/$name.log")" -eq 1
+check "$name: status.json" grep -q '"interrupted"' "$work/$name/status.json"
+check "$name: goes on" continues "$name"
+
+start all-term # as srun and scancel do it
+for rank in 0 1 2; do
+    kill -TERM "$(pid_of $rank)"
+done
+finish_job
+check "$name: exit status $status, expected 75" test "$status" -eq 75
+check "$name: goes on" continues "$name"
+finish

@@ -30,7 +30,7 @@ enum {
 
 static const char *const run_folders[] = {"checkpoints", "figures"};
 
-static Status check_name(const char *name) {
+Status run_directory_check_name(const char *name) {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+=,-";
     size_t length = strlen(name);
     if (length == 0 || length >= RUN_NAME_BYTES)
@@ -90,7 +90,7 @@ Status run_directory_name(const char *outputs, const char *command, const char *
     struct tm local;
     time_t now = time(NULL);
     if (given) {
-        Status status = check_name(given);
+        Status status = run_directory_check_name(given);
         snprintf(name, RUN_NAME_BYTES, "%s", status == STATUS_OK ? given : "");
         return status;
     }
@@ -187,7 +187,7 @@ Status run_directory_open(const char *outputs, const char *name, double wait_sec
     Status status = STATUS_OK;
     RunDirectory run = {.lock = -1};
     *out = run;
-    TRY(check_name(name));
+    TRY(run_directory_check_name(name));
     if (strlen(outputs) == 0 || strlen(outputs) >= sizeof run.outputs)
         FAIL(STATUS_BAD_INPUT, "--outputs: expected a path of 1 to %d characters, found %zu",
              RUN_OUTPUTS_BYTES - 1, strlen(outputs));

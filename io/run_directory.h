@@ -18,7 +18,11 @@ typedef struct RunDirectory {
     int lock; /* descriptor that holds outputs/RUN/.lock while this process lives; -1 if none */
 } RunDirectory;
 
-/* Chooses a run's name: `given` (letters, digits and ._+=,- ; checked), or COMMAND-YYYYmmdd-HHMMSS[-JOB] in
+/* Refuses a name that cannot be a run's: letters, digits and ._+=,- only, beginning with none of . and -, at
+ * most RUN_NAME_BYTES - 1 long, not that of another file of the outputs. Touches no file. */
+Status run_directory_check_name(const char *name);
+
+/* Chooses a run's name: `given` (checked), or COMMAND-YYYYmmdd-HHMMSS[-JOB] in
  * local time with JOB from SLURM_JOB_ID. For a command that `resumes`, a COMMAND-*-JOB that `outputs` has
  * already is taken (the latest of them), so that a requeued job goes on with its own. Touches no file. */
 Status run_directory_name(const char *outputs, const char *command, const char *given, bool resumes,

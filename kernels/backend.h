@@ -21,7 +21,7 @@ typedef struct PreparedOp PreparedOp;
 /* One implementation of one op. */
 typedef struct OpKernel {
     OpKind kind;
-    const char *name; /* shown in per-op tables, "conv2d_onednn" */
+    const char *name; /* shown in per-op tables, "conv2d_cpu" */
 
     /* Called once; op->kernel and op->description are set. May set op->state, op->packed, op->scratch_bytes.
      */
@@ -46,6 +46,8 @@ struct PreparedOp {
     void *packed;         /* parameters in the kernel's layout; written by pack only */
     size_t packed_bytes;  /* for memory reports */
     size_t scratch_bytes; /* per worker */
+    const char
+        *implementation; /* for per-op tables where the kernel chose one, "winograd"; NULL: it did not */
 };
 
 /* ---- fused routines; all pointers are the backend's memory unless stated ---- */

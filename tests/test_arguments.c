@@ -47,8 +47,8 @@ static void test_values(void) {
     CHECK(!strcmp(a.device, "cpu") && !strcmp(a.outputs, "o/p") && !strcmp(a.run, "r1"));
     CHECK(!strcmp(a.resume, "never") && a.config.train_batch == 16);
     CHECK_OK(
-        parse(&a, &train, "--resume=some/file.h5 --run=..x --set=train.batch=32 --device=cpu_reference"));
-    CHECK(!strcmp(a.resume, "some/file.h5") && !strcmp(a.run, "..x") && a.config.train_batch == 32);
+        parse(&a, &train, "--resume=some/file.h5 --run=x.. --set=train.batch=32 --device=cpu_reference"));
+    CHECK(!strcmp(a.resume, "some/file.h5") && !strcmp(a.run, "x..") && a.config.train_batch == 32);
 
     CHECK_OK(
         parse(&a, &sample, "--checkpoint c.h5 --count 5 --seed=18446744073709551615 --observation-noise"));
@@ -57,8 +57,8 @@ static void test_values(void) {
 
     CHECK_OK(parse(&a, &inspect, "--dot"));
     CHECK(a.dot && !a.checkpoint);
-    CHECK_OK(parse(&a, &bench, "--json allreduce --run=--x"));
-    CHECK(a.json && !strcmp(a.word, "allreduce") && !strcmp(a.run, "--x"));
+    CHECK_OK(parse(&a, &bench, "--json allreduce --run=x--"));
+    CHECK(a.json && !strcmp(a.word, "allreduce") && !strcmp(a.run, "x--"));
 }
 
 static void test_precedence(void) {
@@ -107,11 +107,11 @@ static void test_usage_errors(void) {
          "plain: --device: expected one of auto|cpu|cuda|cpu_reference, found \"gpu\""},
         {&plain, "--device auto|cpu", "plain: --device: expected one of"},
         {&plain, "--outputs ''", "plain: --outputs: expected a value, found an empty one"},
-        {&plain, "--run ''", "plain: --run: expected a plain folder name"},
-        {&plain, "--run .", "found \".\""},
-        {&plain, "--run ..", "found \"..\""},
+        {&plain, "--run ''", "plain: --run: expected a name of 1 to"},
+        {&plain, "--run .", "--run: expected a name of letters"},
+        {&plain, "--run ..", "--run: expected a name of letters"},
         {&plain, "--run a/b", "found \"a/b\""},
-        {&plain, "--run current", "found \"current\""},
+        {&plain, "--run current", "\"current\" is the name of another file"},
         {&sample, "", "sample: --checkpoint FILE (or a run directory) is missing"},
         {&sample, "--count", "sample: --count needs a value"},
         {&sample, "--checkpoint=", "sample: --checkpoint: expected a value"},

@@ -382,7 +382,7 @@ static void test_shipped(const char *folder) {
     Config a = shipped(folder, "experiment_a"), b = shipped(folder, "experiment_b");
     CHECK(config_difference(&defaults, &report, CONFIG_ANY, NULL, 0) ==
           0); /* the defaults are the report's */
-    CHECK(quick.model_channels.values[0] == 16 && quick.train_max_steps == 700 && quick.train_lr == 1e-3);
+    CHECK(quick.model_channels.values[0] == 16 && quick.train_max_steps == 1500 && quick.train_lr == 1e-3);
     CHECK(a.posterior_fraction == 0.7 && b.posterior_fraction == 0.2);
     CHECK(config_difference(&a, &b, CONFIG_ANY, NULL, 0) == 1);
     CHECK(config_difference(&defaults, &b, CONFIG_ANY, NULL, 0) == 0);

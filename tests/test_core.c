@@ -152,7 +152,10 @@ static void test_team(void) {
             for (int64_t i = 0; i < TASKS; i++)
                 CHECK(work.runs[i] == (i < counts[c] ? 1 : 0));
         }
-    CHECK(team_available_cores() >= 1);
+    TeamCores cores, none = {{0}};
+    team_cores(&cores);
+    CHECK(team_cores_count(&cores) >= 1 && team_cores_count(&none) == 0);
+    CHECK(team_cores_overlap(&cores, &cores) && !team_cores_overlap(&cores, &none));
 }
 
 static void test_team_failure(void) {

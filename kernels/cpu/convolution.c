@@ -53,6 +53,7 @@ static Status create_convolution(PreparedOp *op, const ConvolutionGeometry *geom
             return status_context(status, "%s", op_name(op->description.kind));
     }
     op->state = convolution;
+    op->implementation = convolution->implementation;
     return status;
 }
 
@@ -208,9 +209,9 @@ static Status conv_transpose2d_backward_parameters_run(const PreparedOp *op, con
 }
 
 #define CONVOLUTION_KERNEL(identifier, op, pack_function)                                                    \
-    const OpKernel kernel_onednn_##op = {                                                                    \
+    const OpKernel kernel_cpu_##op = {                                                                       \
         .kind = identifier,                                                                                  \
-        .name = #op "_onednn",                                                                               \
+        .name = #op "_cpu",                                                                                  \
         .prepare = op##_prepare,                                                                             \
         .pack = pack_function,                                                                               \
         .run = op##_run,                                                                                     \

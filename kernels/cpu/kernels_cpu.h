@@ -11,13 +11,13 @@
 #include "kernels/ops.def"
 #undef OP
 
-/* Convolutions of oneDNN. (convolution.c) */
-extern const OpKernel kernel_onednn_conv2d;
-extern const OpKernel kernel_onednn_conv2d_backward_data;
-extern const OpKernel kernel_onednn_conv2d_backward_parameters;
-extern const OpKernel kernel_onednn_conv_transpose2d;
-extern const OpKernel kernel_onednn_conv_transpose2d_backward_data;
-extern const OpKernel kernel_onednn_conv_transpose2d_backward_parameters;
+/* Convolutions: single-channel loops, Winograd or oneDNN, by geometry. (convolution.c) */
+extern const OpKernel kernel_cpu_conv2d;
+extern const OpKernel kernel_cpu_conv2d_backward_data;
+extern const OpKernel kernel_cpu_conv2d_backward_parameters;
+extern const OpKernel kernel_cpu_conv_transpose2d;
+extern const OpKernel kernel_cpu_conv_transpose2d_backward_data;
+extern const OpKernel kernel_cpu_conv_transpose2d_backward_parameters;
 
 /* GroupNorm with shift and SiLU in one pass over memory. (group_norm.c) */
 extern const OpKernel kernel_fused_group_norm;

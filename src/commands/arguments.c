@@ -1,14 +1,10 @@
 #include "commands/arguments.h"
 
-#include <ctype.h>
 #include <string.h>
 
-enum { RUN_NAME_BYTES = 128 };
+#include "io/run_directory.h"
 
 static const char device_choices[] = "auto|cpu|cuda|cpu_reference";
-
-/* Names the outputs folder keeps for itself (compare io's run directory). */
-static const char *const reserved_names[] = {".", "..", "current", "LATEST_RUN.txt", "dashboard.html"};
 
 /* One pass over argv; the first finds mistakes and plain options, the second applies the settings. */
 typedef struct Parser {
@@ -26,24 +22,9 @@ typedef struct Parser {
     status_error(STATUS_BAD_INPUT, "%s: " format ": try: ddpm_mpi %s --help", (command)->name, __VA_ARGS__,  \
                  (command)->name)
 
-static bool is_printable(const char *text) {
-    for (; *text; text++)
-        if (iscntrl((unsigned char)*text))
-            return false;
-    return true;
-}
-
 static Status check_run_name(const CommandDescription *command, const char *name) {
-    bool valid =
-        name[0] != '\0' && !strchr(name, '/') && strlen(name) <= RUN_NAME_BYTES && is_printable(name);
-    for (size_t i = 0; i < sizeof reserved_names / sizeof *reserved_names; i++)
-        valid = valid && strcmp(name, reserved_names[i]) != 0;
-    if (valid)
-        return STATUS_OK;
-    return USAGE_ERROR(command,
-                       "--run: expected a plain folder name of 1 to %d bytes (no slash; not ., .., current, "
-                       "LATEST_RUN.txt or dashboard.html), found \"%.160s\"",
-                       RUN_NAME_BYTES, name);
+    Status status = run_directory_check_name(name);
+    return status == STATUS_OK ? status : USAGE_ERROR(command, "%s", status_message());
 }
 
 static Status check_device(const CommandDescription *command, const char *device) {

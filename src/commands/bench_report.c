@@ -44,7 +44,10 @@ Status bench_collect_ops(const Network *network, int64_t steps, int *count, Benc
         int64_t runs;
         double seconds = network_node_seconds(network, n, &runs);
         describe_op(&op->description, shape);
-        BenchOp *row = find_row(*ops, count, op->kernel->name, shape);
+        char kernel[sizeof(*ops)->kernel];
+        snprintf(kernel, sizeof kernel, "%s%s%.24s", op->kernel->name, op->implementation ? " " : "",
+                 op->implementation ? op->implementation : "");
+        BenchOp *row = find_row(*ops, count, kernel, shape);
         row->calls += runs / steps;
         row->seconds += seconds / (double)steps;
         row->flops += (double)op_flops(&op->description) * (double)runs / (double)steps;

@@ -45,6 +45,11 @@ done:
     return status;
 }
 
+static bool is_run_directory(const char *path) {
+    char checkpoints[FILE_PATH_BYTES];
+    return file_join(checkpoints, path, "checkpoints") == STATUS_OK && file_is_directory(checkpoints);
+}
+
 static Status load_on_root(Session *session, TrainedModel *model) {
     Status status = STATUS_OK;
     Checkpoint checkpoint = {0};
@@ -52,6 +57,11 @@ static Status load_on_root(Session *session, TrainedModel *model) {
     bool found = true;
     if (file_is_directory(path)) {
         TRY(checkpoint_read_newest(path, &checkpoint, model->path, &found));
+        if (!found && !is_run_directory(path))
+            FAIL(STATUS_BAD_INPUT,
+                 "--checkpoint %s: expected a checkpoint or a run's folder, found a folder without "
+                 "checkpoints/; runs are the folders below --outputs",
+                 path);
         if (!found)
             FAIL(STATUS_BAD_INPUT, "--checkpoint %s: this run directory has no checkpoint yet", path);
     } else {

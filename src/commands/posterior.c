@@ -309,7 +309,7 @@ const Command command_posterior = {
             .summary = "draw posterior samples of a partially observed test image",
             .options = posterior_options,
             .flags = ARGUMENT_CHECKPOINT,
-            .key_groups = "posterior",
+            .key_groups = "data posterior",
             .example =
                 "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --sampler guided",
         },

@@ -20,15 +20,48 @@ static Status find_backend(const char *device, const Backend **backend) {
     return STATUS_OK;
 }
 
-/* The key threads, else OMP_NUM_THREADS, else this node's cores divided among its ranks. */
+enum { BUILD_BYTES = 512, HOST_BYTES = 64 };
+
+typedef struct RankPlace {
+    char host[HOST_BYTES];
+    TeamCores cores;
+} RankPlace;
+
+static void host_name(char host[HOST_BYTES]) {
+    memset(host, 0, HOST_BYTES);
+    if (gethostname(host, HOST_BYTES - 1) != 0)
+        snprintf(host, HOST_BYTES, "unknown");
+}
+
+/* This rank's cores divided among the ranks of its node that may run on them too: all of them where ranks are
+ * not bound, none but itself where the launcher gave each its own. Collective. */
+static Status share_cores(const Session *session, int *threads) {
+    Status status = STATUS_OK;
+    int size = comm_size(session->comm), sharing = 0;
+    RankPlace mine, *all = NULL;
+    host_name(mine.host);
+    team_cores(&mine.cores);
+    TRY(ALLOCATE(&all, size));
+    TRY(comm_gather(session->comm, &mine, sizeof mine, all, session->root ? (size_t)size * sizeof mine : 0));
+    TRY(comm_broadcast(session->comm, all, (size_t)size * sizeof mine, 0));
+    for (int rank = 0; rank < size; rank++)
+        if (strcmp(all[rank].host, mine.host) == 0 && team_cores_overlap(&all[rank].cores, &mine.cores))
+            sharing++;
+    *threads = sharing > 0 ? team_cores_count(&mine.cores) / sharing : 1;
+    if (*threads < 1)
+        *threads = 1;
+done:
+    free(all);
+    return status;
+}
+
+/* The key threads, else OMP_NUM_THREADS, else this rank's share of the cores. */
 static Status choose_threads(const Session *session, int *threads) {
     const char *variable = getenv("OMP_NUM_THREADS");
     char *end;
-    int shared = team_available_cores() / comm_local_size(session->comm);
     *threads = (int)session->arguments.config.threads;
     if (*threads > 0)
         return STATUS_OK;
-    *threads = shared > 0 ? shared : 1;
     if (variable && *variable) {
         long asked = strtol(variable, &end, 10);
         if ((*end != '\0' && *end != ',') || asked < 1 || asked > 4096)
@@ -42,6 +75,7 @@ static Status choose_threads(const Session *session, int *threads) {
 Status session_choose_device(Session *session) {
     Status status = STATUS_OK;
     const char *precision = session->arguments.config.train_precision;
+    int shared;
     status_now(session->started);
     session->start_seconds = clock_seconds();
     status = find_backend(session->arguments.device, &session->backend);
@@ -50,8 +84,11 @@ Status session_choose_device(Session *session) {
         status = status_error(STATUS_BAD_INPUT, "train.precision: the %s backend computes in fp32, found %s",
                               session->backend->name, precision);
     TRY(comm_agree(session->comm, status));
+    TRY(share_cores(session, &shared));
     status = choose_threads(session, &session->threads);
     TRY(comm_agree(session->comm, status));
+    if (session->threads == 0)
+        session->threads = shared;
 done:
     return status;
 }
@@ -111,12 +148,19 @@ void session_announce(const Session *session) {
              session->backend->description, comm_description(session->comm));
 }
 
-enum { BUILD_BYTES = 512, HOST_BYTES = 64 };
-
 /* What must be equal on all ranks for equal bits. */
 static void describe_build(const Session *session, char build[BUILD_BYTES]) {
     snprintf(build, BUILD_BYTES, "%s; %s; compiler %s; %s", DDPM_MPI_VERSION, DDPM_MPI_COMMIT, __VERSION__,
              session->backend->description);
+}
+
+/* Whether a space-separated list has this word. */
+static bool is_listed(const char *list, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == '\0' || at[length] == ' '))
+            return true;
+    return false;
 }
 
 Status session_provenance(const Session *session, char **json) {
@@ -125,8 +169,7 @@ Status session_provenance(const Session *session, char **json) {
     char build[BUILD_BYTES] = "", host[HOST_BYTES] = "", *builds = NULL, *hosts = NULL, *host_list = NULL;
     *json = NULL;
     describe_build(session, build);
-    if (gethostname(host, sizeof host - 1) != 0)
-        snprintf(host, sizeof host, "unknown");
+    host_name(host);
     if (session->root) {
         TRY(ALLOCATE(&builds, (int64_t)size * BUILD_BYTES));
         TRY(ALLOCATE(&hosts, (int64_t)size * HOST_BYTES));
@@ -142,7 +185,7 @@ Status session_provenance(const Session *session, char **json) {
             log_warning(
                 "rank %d on %s differs from rank 0 on %s, results may depend on the ranks: \"%s\", \"%s\"",
                 rank, name, host, other, build);
-        if (!strstr(host_list, name)) {
+        if (!is_listed(host_list, name)) {
             strcat(host_list, *host_list ? " " : "");
             strcat(host_list, name);
         }

@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "io/dashboard.h"
 #include "io/figures.h"
 #include "io/schematic.h"
 #include "model/describe.h"
@@ -269,9 +270,20 @@ done:
     return status;
 }
 
+/* Before anything is read or written: --resume names a file that exists. Collective. */
+static Status check_resume(const Session *session) {
+    const char *resume = session->arguments.resume;
+    Status status = STATUS_OK;
+    if (session->root && strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0 && !file_exists(resume))
+        status = status_error(STATUS_BAD_INPUT,
+                              "--resume: expected auto, never or a checkpoint, found no file %s", resume);
+    return comm_agree(session->comm, status);
+}
+
 static Status prepare(TrainRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
+    TRY(check_resume(session));
     TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
                        session->threads));
     TRY(session_open_run(session, true));
@@ -315,6 +327,8 @@ static Status run_train(Session *session) {
         log_info(
             "run %s has finished already: %lld of %lld steps; raise train.epochs or train.max_steps to go on",
             session->run.name, (long long)run.trainer->progress.step, (long long)run.trainer->total_steps);
+        if (session->root) /* this run is the latest now: the page must show it */
+            TRY(dashboard_write(session->run.outputs, session->run.name));
         goto done;
     }
     TRY(train_report_open(&run.report, session, run.trainer));

@@ -23,6 +23,19 @@ static Status write_status(TrainReport *report) {
     return status_write(report->session->run.path, &report->status);
 }
 
+/* After a resume: the losses of the steps before it. */
+static Status recall_losses(TrainReport *report, const char *path) {
+    Status status = STATUS_OK;
+    StepRecord *records = NULL;
+    int64_t count;
+    TRY(steps_log_read(path, &count, &records));
+    for (int64_t i = count > RECENT_STEPS ? count - RECENT_STEPS : 0; i < count; i++)
+        report->recent_losses[report->recent_count++ % RECENT_STEPS] = records[i].loss;
+done:
+    free(records);
+    return status;
+}
+
 Status train_report_open(TrainReport *report, const Session *session, const Trainer *trainer) {
     Status status = STATUS_OK;
     char path[FILE_PATH_BYTES];
@@ -45,6 +58,7 @@ Status train_report_open(TrainReport *report, const Session *session, const Trai
         return STATUS_OK;
     TRY(session_path(session, "steps.jsonl", path));
     TRY(steps_log_open(path, trainer->progress.step, &report->steps));
+    TRY(recall_losses(report, path));
     TRY(write_status(report));
     TRY(write_page(report));
 done:

@@ -14,6 +14,10 @@ void interrupt_install(void) {
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGUSR1, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    action.sa_flags |= SA_RESETHAND; /* a second Ctrl-C ends the program at once */
+    (void)sigaction(SIGINT, &action, NULL);
+    action.sa_handler = SIG_IGN; /* `train | head` must not end the training */
+    (void)sigaction(SIGPIPE, &action, NULL);
 }
 
 int interrupt_received(void) {

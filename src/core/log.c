@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -22,16 +22,22 @@ static FILE *information_stream(void) {
 
 static void close_progress_line(void) {
     if (logger.line_open)
-        fputc('\n', information_stream());
+        fputs("\r\033[K", information_stream()); /* what follows says more */
     logger.line_open = false;
+}
+
+/* Open MPI gives every rank a pseudo-terminal, whatever stands behind mpirun: one without a width is
+ * nobody's. */
+static bool is_terminal(FILE *stream) {
+    struct winsize size;
+    return isatty(fileno(stream)) && ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
 }
 
 void log_start(int rank, int rank_count, bool information_to_stderr) {
     logger.rank = rank;
     logger.rank_count = rank_count;
     logger.information = information_to_stderr ? stderr : stdout;
-    /* mpirun gives rank 0 a terminal of its own, also when its output goes to a file */
-    logger.terminal = isatty(fileno(logger.information)) && !getenv("OMPI_COMM_WORLD_SIZE");
+    logger.terminal = is_terminal(logger.information);
 }
 
 void log_info(const char *format, ...) {

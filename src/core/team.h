@@ -2,6 +2,7 @@
 #ifndef CORE_TEAM_H
 #define CORE_TEAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -14,7 +15,15 @@ typedef Status (*TeamTask)(void *context, int worker, int64_t task);
  * task is started; its status and message become the caller's. Tasks must write disjoint memory. */
 Status team_run(int threads, int64_t count, TeamTask task, void *context);
 
-/* Processor cores this process may run on (its affinity mask). */
-int team_available_cores(void);
+/* Processor cores of a process's affinity mask, one bit each. */
+enum { TEAM_CORES_BYTES = 1024 };
+typedef struct TeamCores {
+    unsigned char bits[TEAM_CORES_BYTES];
+} TeamCores;
+
+/* The cores this process may run on; none where the system does not say. */
+void team_cores(TeamCores *cores);
+int team_cores_count(const TeamCores *cores);
+bool team_cores_overlap(const TeamCores *a, const TeamCores *b);
 
 #endif

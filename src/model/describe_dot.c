@@ -395,16 +395,16 @@ static void emit_drawing(const Drawing *d) {
     char count[DESCRIBE_NUMBER_BYTES];
     double last_x = d->units[d->owner[d->graph->output]].x;
     emit(d, "digraph unet {\n");
-    emit(d, "  graph [layout=neato splines=line overlap=true pad=0.15 labelloc=t fontname=\"Helvetica\" "
+    emit(d, "  graph [layout=neato splines=line overlap=true pad=0.15 labelloc=t fontname=\"DejaVu Sans\" "
             "fontsize=16\n");
     emit(d,
          "    label=<&epsilon;<sub>&theta;</sub>(x<sub>t</sub>, t): %s parameters, %.3f GFLOP forward per "
          "image>]\n",
          describe_number(d->graph->parameter_elements, count),
          (double)graph_cost(d->graph).forward / (double)d->graph->values[d->graph->input].shape.d[0] * 1e-9);
-    emit(d, "  node [shape=plain fontname=\"Helvetica\" fontsize=10 color=\"%s\" fontcolor=\"%s\"]\n",
+    emit(d, "  node [shape=plain fontname=\"DejaVu Sans\" fontsize=10 color=\"%s\" fontcolor=\"%s\"]\n",
          MAIN_COLOUR, MAIN_COLOUR);
-    emit(d, "  edge [fontname=\"Helvetica\" fontsize=10 color=\"%s\" arrowsize=0.7]\n", MAIN_COLOUR);
+    emit(d, "  edge [fontname=\"DejaVu Sans\" fontsize=10 color=\"%s\" arrowsize=0.7]\n", MAIN_COLOUR);
     emit_boxes(d, last_x);
     emit_legend(d);
     emit_edges(d);

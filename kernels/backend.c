@@ -16,6 +16,10 @@ const Backend *backend_find(const char *name) {
     return NULL;
 }
 
+DataType backend_activation_type(const char *precision) {
+    return strcmp(precision, "bf16") == 0 ? DATA_BF16 : DATA_F32;
+}
+
 const char *backend_names(void) {
 #define ENTRY(backend) " " #backend
     return &BACKENDS(ENTRY)[1]; /* without the first space */

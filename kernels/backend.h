@@ -120,17 +120,39 @@ typedef struct ReverseArguments {
     float *x;                     /* (samples, pixels), updated in place */
 } ReverseArguments;
 
+/* Where a rank computes, for backends that own a device. One rank has one device. */
+typedef struct BackendPlace {
+    int local_rank, local_size; /* among the ranks of this node: rank i takes the i-th visible device */
+    const char *precision;      /* one of the backend's precisions */
+} BackendPlace;
+
 typedef struct Backend {
     const char *name;
-    const char *description; /* one line: library versions, instruction set */
+    const char *description; /* one line: library versions, instruction set; final after `start` */
+
+    /* What train.precision may be, separated by spaces, the default first. */
+    const char *precisions;
+
+    /* Optional. Takes the device and creates the libraries' handles: before anything below is called, on the
+     * main thread, once. STATUS_FAILURE names what is missing (no device, more ranks than devices, a
+     * library). */
+    Status (*start)(const BackendPlace *place);
+    /* Optional. After everything prepared and allocated was released. */
+    void (*stop)(void);
+    /* Optional: NULL means yes. Whether `start` has a device to take; cheap, prints nothing. */
+    bool (*is_available)(void);
+    /* Optional: NULL means any. How many workers (threads that call `run` at the same time) there may be. */
+    int (*max_workers)(void);
 
     const OpKernel *const *kernels; /* NULL-terminated; the first that matches a kind is used */
 
+    bool host_memory; /* the backend's memory is the host's: pointers may be followed on the CPU */
     Status (*allocate)(void **memory, size_t bytes); /* 64-byte aligned or better, zeroed */
     void (*release)(void *memory);
     Status (*copy_in)(void *to, const void *from_host, size_t bytes);
     Status (*copy_out)(void *to_host, const void *from, size_t bytes);
     Status (*copy)(void *to, const void *from, size_t bytes); /* within the backend's memory */
+    Status (*clear)(void *memory, size_t bytes);              /* zeroes */
 
     Status (*noise)(const NoiseArguments *arguments);
     Status (*loss)(const LossArguments *arguments);
@@ -145,6 +167,9 @@ typedef struct Backend {
 
 /* The named backend ("cpu", "cpu_reference"), or NULL if this build has none of that name. */
 const Backend *backend_find(const char *name);
+
+/* Element type of feature maps at a precision: DATA_BF16 for "bf16", else DATA_F32. */
+DataType backend_activation_type(const char *precision);
 
 /* Names of all backends of this build, space-separated. */
 const char *backend_names(void);

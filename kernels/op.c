@@ -48,6 +48,10 @@ int op_output_count(OpKind kind) {
     return list_find(op_rows[kind].outputs, NULL);
 }
 
+int64_t data_type_bytes(DataType type) {
+    return type == DATA_BF16 ? 2 : 4;
+}
+
 int64_t shape_count(Shape shape) {
     return shape.d[0] * shape.d[1] * shape.d[2] * shape.d[3];
 }

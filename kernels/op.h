@@ -21,6 +21,10 @@ typedef struct Shape {
 
 enum { OP_MAX_INPUTS = 8, OP_MAX_OUTPUTS = 4 };
 
+/* Element types. Only feature maps are ever DATA_BF16: images, timesteps, embeddings, statistics, parameters
+ * and their gradients are float everywhere. */
+typedef enum DataType { DATA_F32, DATA_BF16 } DataType;
+
 typedef struct OpAttributes {
     int kernel, stride, pad; /* convolutions */
     int groups;              /* group_norm */
@@ -34,6 +38,8 @@ typedef struct OpDescription {
     OpAttributes attributes;
     Shape inputs[OP_MAX_INPUTS];
     Shape outputs[OP_MAX_OUTPUTS];
+    DataType input_types[OP_MAX_INPUTS]; /* zero: DATA_F32 */
+    DataType output_types[OP_MAX_OUTPUTS];
 } OpDescription;
 
 /* "conv2d_backward_data", ... */
@@ -44,6 +50,9 @@ int op_input(OpKind kind, const char *name);
 int op_output(OpKind kind, const char *name);
 int op_input_count(OpKind kind);
 int op_output_count(OpKind kind);
+
+/* Bytes of one element. */
+int64_t data_type_bytes(DataType type);
 
 int64_t shape_count(Shape shape);
 bool shape_equal(Shape a, Shape b);

@@ -115,12 +115,14 @@ static void append_convolution(OpCases *cases, const ConvolutionSize *s) {
         y.d[k] = s->transposed ? (x.d[k] - 1) * s->stride - 2 * s->pad + s->kernel
                                : (x.d[k] + 2 * s->pad - s->kernel) / s->stride + 1;
     OpDescription *op = append(cases, s->transposed ? OP_CONV_TRANSPOSE2D : OP_CONV2D);
-    *op = (OpDescription){op->kind, attributes, {x, weight, bias}, {y}};
+    *op = (OpDescription){
+        .kind = op->kind, .attributes = attributes, .inputs = {x, weight, bias}, .outputs = {y}};
     op = append(cases, s->transposed ? OP_CONV_TRANSPOSE2D_BACKWARD_DATA : OP_CONV2D_BACKWARD_DATA);
-    *op = (OpDescription){op->kind, attributes, {y, weight}, {x}};
+    *op = (OpDescription){.kind = op->kind, .attributes = attributes, .inputs = {y, weight}, .outputs = {x}};
     op = append(cases,
                 s->transposed ? OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS : OP_CONV2D_BACKWARD_PARAMETERS);
-    *op = (OpDescription){op->kind, attributes, {x, y}, {weight, bias}};
+    *op = (OpDescription){
+        .kind = op->kind, .attributes = attributes, .inputs = {x, y}, .outputs = {weight, bias}};
 }
 
 static void append_norm(OpCases *cases, const NormSize *s) {
@@ -130,12 +132,15 @@ static void append_norm(OpCases *cases, const NormSize *s) {
           moment = shape(s->n, 1, 1, s->groups);
     Shape row = shape(s->n, 1, 1, s->c), shift = s->shift ? row : absent;
     OpDescription *op = append(cases, OP_GROUP_NORM);
-    *op = (OpDescription){op->kind, attributes, {x, shift, gamma, gamma}, {x, moment, moment}};
+    *op = (OpDescription){.kind = op->kind,
+                          .attributes = attributes,
+                          .inputs = {x, shift, gamma, gamma},
+                          .outputs = {x, moment, moment}};
     op = append(cases, OP_GROUP_NORM_BACKWARD);
-    *op = (OpDescription){op->kind,
-                          attributes,
-                          {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
-                          {x, gamma, gamma, s->dshift ? row : absent}};
+    *op = (OpDescription){.kind = op->kind,
+                          .attributes = attributes,
+                          .inputs = {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
+                          .outputs = {x, gamma, gamma, s->dshift ? row : absent}};
 }
 
 static void append_linear(OpCases *cases, const int64_t s[3]) {

@@ -166,7 +166,7 @@ static void test_missing_rule(void) {
     CHECK_OK(graph_create(&graph));
     graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
     int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
-    graph->output = graph_value(graph, VALUE_ACTIVATION, (Shape){{1, 4, 4, 1}}, GRAPH_NONE, "half");
+    graph->output = graph_value(graph, VALUE_ACTIVATION, DATA_F32, (Shape){{1, 4, 4, 1}}, GRAPH_NONE, "half");
     graph_append(graph, OP_SLICE, (OpAttributes){.offset = 1}, "half", (int[]){h}, (int[]){graph->output});
     graph->forward_nodes = graph->node_count;
     CHECK_ERROR(autodiff_append(graph), STATUS_FAILURE, "slice of half has no gradient rule");

@@ -66,19 +66,25 @@ static Status memory_copy(void *to, const void *from, size_t bytes) {
     return STATUS_OK;
 }
 
-#define CPU_MEMORY_AND_ROUTINES                                                                              \
-    .allocate = memory_allocate, .release = memory_release, .copy_in = memory_copy, .copy_out = memory_copy, \
-    .copy = memory_copy, .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                 \
+static Status memory_clear(void *memory, size_t bytes) {
+    memset(memory, 0, bytes);
+    return STATUS_OK;
+}
+
+#define CPU_COMMON                                                                                           \
+    .precisions = "fp32", .host_memory = true, .allocate = memory_allocate, .release = memory_release,       \
+    .copy_in = memory_copy, .copy_out = memory_copy, .copy = memory_copy, .clear = memory_clear,             \
+    .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                                      \
     .finish_gradient = cpu_finish_gradient, .adamw = cpu_adamw, .reverse = cpu_reverse
 
 /* Constant but for the library's description, which is known at run time only. */
-static Backend fast_backend = {.name = "cpu", .kernels = fast_kernels, CPU_MEMORY_AND_ROUTINES};
+static Backend fast_backend = {.name = "cpu", .kernels = fast_kernels, CPU_COMMON};
 
 static const Backend reference_backend = {
     .name = "cpu_reference",
     .description = "CPU, plain loops with double accumulation",
     .kernels = reference_kernels,
-    CPU_MEMORY_AND_ROUTINES,
+    CPU_COMMON,
 };
 
 static void describe_fast_backend(void) {

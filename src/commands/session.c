@@ -11,13 +11,41 @@
 #include "core/version.h"
 #include "io/metrics.h"
 
+/* auto: the GPU if this build has the backend and the node a device, else the CPU. */
 static Status find_backend(const char *device, const Backend **backend) {
-    const char *name = strcmp(device, "auto") == 0 ? "cpu" : device;
-    *backend = backend_find(name);
+    const Backend *cuda = backend_find("cuda");
+    bool has_device = cuda && (!cuda->is_available || cuda->is_available());
+    bool automatic = strcmp(device, "auto") == 0;
+    *backend = backend_find(!automatic ? device : has_device ? "cuda" : "cpu");
     if (!*backend)
         return status_error(STATUS_FAILURE, "--device %s: this build has no such backend; it has: %s", device,
                             backend_names());
     return STATUS_OK;
+}
+
+/* train.precision becomes a word of the backend, auto its default: so it is stored with the run. */
+static Status choose_precision(Session *session) {
+    Config *config = &session->arguments.config;
+    const char *offered = session->backend->precisions;
+    size_t first = strcspn(offered, " "), length;
+    if (strcmp(config->train_precision, "auto") == 0)
+        snprintf(config->train_precision, sizeof config->train_precision, "%.*s", (int)first, offered);
+    length = strlen(config->train_precision);
+    for (const char *at = offered; at && *at; at = strchr(at, ' ') ? strchr(at, ' ') + 1 : NULL)
+        if (strncmp(at, config->train_precision, length) == 0 && (at[length] == ' ' || at[length] == '\0'))
+            return STATUS_OK;
+    return status_error(STATUS_BAD_INPUT, "train.precision: the %s backend offers %s, found %s",
+                        session->backend->name, offered, config->train_precision);
+}
+
+/* Takes this rank's device. */
+static Status start_backend(const Session *session) {
+    BackendPlace place = {
+        .local_rank = comm_local_rank(session->comm),
+        .local_size = comm_local_size(session->comm),
+        .precision = session->arguments.config.train_precision,
+    };
+    return session->backend->start ? session->backend->start(&place) : STATUS_OK;
 }
 
 enum { BUILD_BYTES = 512, HOST_BYTES = 64 };
@@ -74,21 +102,22 @@ static Status choose_threads(const Session *session, int *threads) {
 
 Status session_choose_device(Session *session) {
     Status status = STATUS_OK;
-    const char *precision = session->arguments.config.train_precision;
     int shared;
     status_now(session->started);
     session->start_seconds = clock_seconds();
     status = find_backend(session->arguments.device, &session->backend);
     TRY(comm_agree(session->comm, status));
-    if (strcmp(precision, "auto") != 0 && strcmp(precision, "fp32") != 0)
-        status = status_error(STATUS_BAD_INPUT, "train.precision: the %s backend computes in fp32, found %s",
-                              session->backend->name, precision);
+    status = choose_precision(session);
     TRY(comm_agree(session->comm, status));
     TRY(share_cores(session, &shared));
     status = choose_threads(session, &session->threads);
     TRY(comm_agree(session->comm, status));
     if (session->threads == 0)
         session->threads = shared;
+    if (session->backend->max_workers && session->threads > session->backend->max_workers())
+        session->threads = session->backend->max_workers();
+    status = start_backend(session);
+    TRY(comm_agree(session->comm, status));
 done:
     return status;
 }

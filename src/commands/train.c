@@ -101,12 +101,12 @@ static void announce(const TrainRun *run) {
              (long long)trainer->network->graph->parameter_elements, (double)trainer_bytes(trainer) / 1e6);
     log_info("diffusion: %s, T = %lld, sqrt(alpha_bar) of the last step = %.4f", config->diffusion_schedule,
              (long long)schedule->steps, schedule->sqrt_alpha_bar[schedule->steps - 1]);
-    log_info("training: %lld steps in %lld epochs, global batch %lld in shards of %lld, fp32, sums in fixed "
+    log_info("training: %lld steps in %lld epochs, global batch %lld in shards of %lld, %s, sums in fixed "
              "point: the same "
              "bits on any number of ranks and threads",
              (long long)trainer->total_steps,
              (long long)((trainer->total_steps + trainer->steps_per_epoch - 1) / trainer->steps_per_epoch),
-             (long long)config->train_batch, (long long)config->train_shard);
+             (long long)config->train_batch, (long long)config->train_shard, config->train_precision);
 }
 
 static Status write_schematic(const TrainRun *run) {

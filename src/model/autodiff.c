@@ -14,7 +14,7 @@ static int new_gradient(Autodiff *a, int value) {
     Graph *g = a->graph;
     char name[GRAPH_NAME_LENGTH];
     snprintf(name, sizeof name, "d_%.90s", g->values[value].name);
-    return graph_value(g, VALUE_ACTIVATION, g->values[value].shape, GRAPH_NONE, name);
+    return graph_value(g, VALUE_ACTIVATION, g->values[value].type, g->values[value].shape, GRAPH_NONE, name);
 }
 
 /* The value for a parameter's gradient; the parameter takes the next place in the flat order. */
@@ -25,7 +25,7 @@ static int parameter_gradient(Autodiff *a, int value) {
     snprintf(name, sizeof name, "d_%.90s", g->parameters[index].name);
     g->parameters[index].offset = a->next_offset;
     a->next_offset += g->parameters[index].count;
-    return graph_value(g, VALUE_PARAMETER_GRADIENT, g->values[value].shape, index, name);
+    return graph_value(g, VALUE_PARAMETER_GRADIENT, DATA_F32, g->values[value].shape, index, name);
 }
 
 /* Adds a contribution to the gradient of a forward value. */
@@ -145,8 +145,8 @@ Status autodiff_append(Graph *graph) {
     for (int v = 0; v < graph->value_count; v++)
         a.gradient[v] = GRAPH_NONE;
     mark_needed(&a);
-    graph->output_gradient =
-        graph_value(graph, VALUE_INPUT, graph->values[graph->output].shape, GRAPH_NONE, "d_eps_hat");
+    graph->output_gradient = graph_value(graph, VALUE_INPUT, DATA_F32, graph->values[graph->output].shape,
+                                         GRAPH_NONE, "d_eps_hat");
     a.gradient[graph->output] = graph->output_gradient;
     for (int n = graph->forward_nodes - 1; n >= 0; n--) {
         Node node = graph->nodes[n]; /* a copy: appending may move the array */

@@ -59,12 +59,13 @@ static void *grow(Graph *graph, void **array, int *count, int *capacity, size_t 
     return element;
 }
 
-int graph_value(Graph *graph, ValueKind kind, Shape shape, int parameter, const char *name) {
+int graph_value(Graph *graph, ValueKind kind, DataType type, Shape shape, int parameter, const char *name) {
     Value *value =
         grow(graph, (void **)&graph->values, &graph->value_count, &graph->value_capacity, sizeof *value);
     if (!value)
         return GRAPH_NONE;
     value->kind = kind;
+    value->type = type;
     value->shape = shape;
     value->parameter = parameter;
     snprintf(value->name, sizeof value->name, "%s", name);
@@ -81,14 +82,28 @@ void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char
     snprintf(node->name, sizeof node->name, "%s", name);
     for (int i = 0; i < OP_MAX_INPUTS; i++) {
         node->inputs[i] = i < op_input_count(kind) ? inputs[i] : GRAPH_NONE;
-        if (node->inputs[i] != GRAPH_NONE)
+        if (node->inputs[i] != GRAPH_NONE) {
             node->op.inputs[i] = graph->values[node->inputs[i]].shape;
+            node->op.input_types[i] = graph->values[node->inputs[i]].type;
+        }
     }
     for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
         node->outputs[i] = i < op_output_count(kind) ? outputs[i] : GRAPH_NONE;
-        if (node->outputs[i] != GRAPH_NONE)
+        if (node->outputs[i] != GRAPH_NONE) {
             node->op.outputs[i] = graph->values[node->outputs[i]].shape;
+            node->op.output_types[i] = graph->values[node->outputs[i]].type;
+        }
     }
+}
+
+void graph_store_as(Graph *graph, int value, DataType type) {
+    if (graph->status != STATUS_OK)
+        return;
+    graph->values[value].type = type;
+    for (int n = 0; n < graph->node_count; n++)
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+            if (graph->nodes[n].outputs[i] == value)
+                graph->nodes[n].op.output_types[i] = type;
 }
 
 int node_input(const Node *node, const char *operand) {
@@ -109,7 +124,7 @@ int graph_find_parameter(const Graph *graph, const char *name) {
 }
 
 int graph_input(Graph *graph, const char *name, Shape shape) {
-    return graph_value(graph, VALUE_INPUT, shape, GRAPH_NONE, name);
+    return graph_value(graph, VALUE_INPUT, DATA_F32, shape, GRAPH_NONE, name);
 }
 
 typedef struct ParameterRule {
@@ -138,7 +153,7 @@ static int add_parameter(Graph *graph, const char *layer, const char *suffix, in
     parameter->offset = graph->parameter_elements;
     graph->parameter_elements += parameter->count;
     int index = graph->parameter_count - 1;
-    int value = graph_value(graph, VALUE_PARAMETER, shape, index, parameter->name);
+    int value = graph_value(graph, VALUE_PARAMETER, DATA_F32, shape, index, parameter->name);
     graph->parameters[index].value = value;
     return value;
 }
@@ -160,7 +175,7 @@ int graph_time_embedding(Graph *graph, const char *name, int t, int64_t channels
         return graph_fail(graph, STATUS_BAD_INPUT, "%s: expected an even number of channels, found %lld",
                           name, (long long)channels);
     Shape shape = {{graph->values[t].shape.d[0], 1, 1, channels}};
-    int e = graph_value(graph, VALUE_ACTIVATION, shape, GRAPH_NONE, name);
+    int e = graph_value(graph, VALUE_ACTIVATION, DATA_F32, shape, GRAPH_NONE, name);
     graph_append(graph, OP_TIME_EMBEDDING, (OpAttributes){0}, name, (int[]){t}, (int[]){e});
     return e;
 }
@@ -172,7 +187,7 @@ int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels) {
     int weight, bias;
     add_layer_parameters(graph, name, 2, (int64_t[]){out_channels, in.d[3]}, out_channels, in.d[3], &weight,
                          &bias);
-    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    int y = graph_value(graph, VALUE_ACTIVATION, DATA_F32, out, GRAPH_NONE, name);
     graph_append(graph, OP_LINEAR, (OpAttributes){0}, name, (int[]){x, weight, bias}, (int[]){y});
     return y;
 }
@@ -180,7 +195,8 @@ int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels) {
 int graph_silu(Graph *graph, const char *name, int x) {
     if (graph->status != STATUS_OK)
         return GRAPH_NONE;
-    int y = graph_value(graph, VALUE_ACTIVATION, graph->values[x].shape, GRAPH_NONE, name);
+    int y =
+        graph_value(graph, VALUE_ACTIVATION, graph->values[x].type, graph->values[x].shape, GRAPH_NONE, name);
     graph_append(graph, OP_SILU, (OpAttributes){0}, name, (int[]){x}, (int[]){y});
     return y;
 }
@@ -201,7 +217,7 @@ int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, in
     int weight, bias;
     add_layer_parameters(graph, name, 4, (int64_t[]){out_channels, in.d[3], kernel, kernel}, out_channels,
                          in.d[3] * kernel * kernel, &weight, &bias);
-    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, out, GRAPH_NONE, name);
     graph_append(graph, OP_CONV2D, attributes, name, (int[]){x, weight, bias}, (int[]){y});
     return y;
 }
@@ -218,7 +234,7 @@ int graph_conv_transpose2d(Graph *graph, const char *name, int x, int64_t out_ch
     /* PyTorch takes the fan-in of a transposed convolution from its second dimension, the output channels. */
     add_layer_parameters(graph, name, 4, (int64_t[]){in.d[3], out_channels, kernel, kernel}, out_channels,
                          out_channels * kernel * kernel, &weight, &bias);
-    int y = graph_value(graph, VALUE_ACTIVATION, out, GRAPH_NONE, name);
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, out, GRAPH_NONE, name);
     graph_append(graph, OP_CONV_TRANSPOSE2D, attributes, name, (int[]){x, weight, bias}, (int[]){y});
     return y;
 }
@@ -234,9 +250,9 @@ int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int 
                           (long long)shape.d[3], groups);
     int gamma = add_parameter(graph, name, "weight", 1, &shape.d[3], (ParameterRule){false, 0, 1});
     int beta = add_parameter(graph, name, "bias", 1, &shape.d[3], (ParameterRule){false, 0, 0});
-    int y = graph_value(graph, VALUE_ACTIVATION, shape, GRAPH_NONE, name);
-    int mean = graph_value(graph, VALUE_ACTIVATION, statistics, GRAPH_NONE, name);
-    int rstd = graph_value(graph, VALUE_ACTIVATION, statistics, GRAPH_NONE, name);
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, shape, GRAPH_NONE, name);
+    int mean = graph_value(graph, VALUE_ACTIVATION, DATA_F32, statistics, GRAPH_NONE, name);
+    int rstd = graph_value(graph, VALUE_ACTIVATION, DATA_F32, statistics, GRAPH_NONE, name);
     graph_append(graph, OP_GROUP_NORM, attributes, name, (int[]){x, shift, gamma, beta},
                  (int[]){y, mean, rstd});
     return y;
@@ -247,7 +263,8 @@ int graph_add(Graph *graph, const char *name, int a, int b) {
         return GRAPH_NONE;
     if (!shape_equal(graph->values[a].shape, graph->values[b].shape))
         return graph_fail(graph, STATUS_FAILURE, "%s: the operands of an addition differ in shape", name);
-    int y = graph_value(graph, VALUE_ACTIVATION, graph->values[a].shape, GRAPH_NONE, name);
+    int y =
+        graph_value(graph, VALUE_ACTIVATION, graph->values[a].type, graph->values[a].shape, GRAPH_NONE, name);
     graph_append(graph, OP_ADD, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
     return y;
 }
@@ -260,7 +277,7 @@ int graph_concat(Graph *graph, const char *name, int a, int b) {
         return graph_fail(graph, STATUS_FAILURE, "%s: the operands of a concatenation differ in N, H or W",
                           name);
     left.d[3] += right.d[3];
-    int y = graph_value(graph, VALUE_ACTIVATION, left, GRAPH_NONE, name);
+    int y = graph_value(graph, VALUE_ACTIVATION, graph->values[a].type, left, GRAPH_NONE, name);
     graph_append(graph, OP_CONCAT, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
     return y;
 }

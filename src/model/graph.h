@@ -17,6 +17,7 @@ typedef enum ValueKind {
 
 typedef struct Value {
     ValueKind kind;
+    DataType type;
     Shape shape;
     int parameter; /* index into Graph.parameters of a parameter or its gradient, else GRAPH_NONE */
     char name[GRAPH_NAME_LENGTH];
@@ -44,6 +45,7 @@ typedef struct Parameter {
 typedef struct Graph {
     Status status; /* first error; once set, builders return GRAPH_NONE and append nothing */
     char message[512];
+    DataType activation_type; /* of feature maps; set before building */
     int value_count, node_count, parameter_count;
     int value_capacity, node_capacity, parameter_capacity;
     Value *values;
@@ -78,8 +80,11 @@ int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int 
 int graph_add(Graph *graph, const char *name, int a, int b);
 int graph_concat(Graph *graph, const char *name, int a, int b);
 
+/* Makes the node that computes `value` write it as `type`. */
+void graph_store_as(Graph *graph, int value, DataType type);
+
 /* Lower level, for autodiff: an output-only value, and a node whose operands' shapes come from its values. */
-int graph_value(Graph *graph, ValueKind kind, Shape shape, int parameter, const char *name);
+int graph_value(Graph *graph, ValueKind kind, DataType type, Shape shape, int parameter, const char *name);
 void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char *name, const int *inputs,
                   const int *outputs);
 

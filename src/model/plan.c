@@ -83,7 +83,7 @@ Status plan_create(Plan *plan, const Graph *graph, int node_count) {
         plan->offset[v] = -1;
         if (!in_arena(graph, plan, v))
             continue;
-        int64_t bytes = shape_count(graph->values[v].shape) * (int64_t)sizeof(float);
+        int64_t bytes = shape_count(graph->values[v].shape) * data_type_bytes(graph->values[v].type);
         plan->bytes[v] = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         plan->unshared_bytes += plan->bytes[v];
         order[count++] = (SizedValue){plan->bytes[v], v};

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "kernels/backend.h"
 #include "model/autodiff.h"
 
 UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, int64_t width) {
@@ -10,6 +11,7 @@ UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, in
         .channel_count = config->model_channels.count,
         .time_dim = config->model_time_dim,
         .groups = (int)config->model_groups,
+        .activation_type = backend_activation_type(config->train_precision),
         .batch = batch,
         .height = height,
         .width = width,
@@ -65,6 +67,7 @@ Status unet_build(Graph *g, const UnetOptions *options) {
             (long long)options->height, (long long)options->width, options->channel_count, levels,
             (long long)divisor);
 
+    g->activation_type = options->activation_type;
     g->input = graph_input(g, "x_t", (Shape){{batch, options->height, options->width, 1}});
     g->timesteps = graph_input(g, "t", (Shape){{batch, 1, 1, 1}});
     int e = graph_time_embedding(g, "time_embedding", g->timesteps, channels[0]);
@@ -87,6 +90,7 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     }
     h = graph_group_norm_silu(g, "out.norm", h, GRAPH_NONE, options->groups);
     g->output = graph_conv2d(g, "out.conv", h, 1, 3, 1, 1);
+    graph_store_as(g, g->output, DATA_F32); /* the samplers and the loss compute in float */
     g->forward_nodes = g->node_count;
     return graph_check(g);
 }

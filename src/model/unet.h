@@ -13,6 +13,7 @@ typedef struct UnetOptions {
     int64_t channels[UNET_MAX_LEVELS]; /* widths of the levels; the last is the bottleneck's */
     int64_t time_dim;
     int groups;
+    DataType activation_type;     /* of feature maps */
     int64_t batch, height, width; /* of the input (batch, height, width, 1) */
 } UnetOptions;
 

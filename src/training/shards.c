@@ -17,6 +17,10 @@ typedef struct ShardsWorker {
     PhaseSeconds seconds;
 } ShardsWorker;
 
+static size_t gradient_bytes(const Shards *shards) {
+    return (size_t)shards->network->graph->parameter_elements * sizeof(int64_t);
+}
+
 Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedule *schedule,
                      double bucket_mib) {
     Status status = STATUS_OK;
@@ -29,8 +33,11 @@ Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedul
                        .schedule = schedule,
                        .samples = input.d[0],
                        .pixels = input.d[1] * input.d[2]};
-    TRY(ALLOCATE(&shards->sums, total));
-    TRY(buckets_create(&shards->buckets, comm, shards->sums, total,
+    TRY(ALLOCATE(&shards->host_sums, total));
+    shards->sums = shards->host_sums;
+    if (!network->backend->host_memory)
+        TRY(network->backend->allocate((void **)&shards->sums, gradient_bytes(shards)));
+    TRY(buckets_create(&shards->buckets, comm, shards->host_sums, total,
                        bucket_elements < 1 ? 1 : bucket_elements));
     TRY(ALLOCATE(&locks, network->graph->parameter_count));
     for (int p = 0; p < network->graph->parameter_count; p++)
@@ -58,7 +65,9 @@ void shards_release(Shards *shards) {
     }
     free(shards->worker);
     free(shards->locks);
-    free(shards->sums);
+    if (shards->sums != shards->host_sums)
+        shards->network->backend->release(shards->sums);
+    free(shards->host_sums);
     buckets_release(&shards->buckets);
     *shards = (Shards){0};
 }
@@ -201,17 +210,21 @@ static Status run_pass(Pass *pass) {
 Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result) {
     Status status = STATUS_OK;
     int64_t parameters = shards->network->graph->parameter_elements, first_bad;
-    int64_t *tail = shards->sums + parameters;
+    int64_t *tail = shards->host_sums + parameters;
+    const Backend *backend = shards->network->backend;
     Pass pass = {.shards = shards, .batch = batch, .backward = true};
-    for (int64_t i = 0; i < parameters + SHARDS_TAIL; i++)
-        shards->sums[i] = 0;
+    TRY(backend->clear(shards->sums, gradient_bytes(shards)));
     TRY(run_pass(&pass));
+    if (!backend->host_memory)
+        TRY(backend->copy_out(shards->host_sums, shards->sums, gradient_bytes(shards)));
     tail[TAIL_LOSS] = pass.loss;
     tail[TAIL_BAD] = pass.bad;
     tail[TAIL_STOP] = stop;
     double start = clock_seconds();
     TRY(buckets_start(&shards->buckets, parameters + SHARDS_TAIL));
     TRY(buckets_finish(&shards->buckets));
+    if (!backend->host_memory)
+        TRY(backend->copy_in(shards->sums, shards->host_sums, gradient_bytes(shards)));
     shards->seconds.reduce += clock_seconds() - start;
     *result = (ShardsResult){
         .loss = (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE,

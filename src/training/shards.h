@@ -31,7 +31,9 @@ typedef struct Shards {
     Network *network;
     const Schedule *schedule;
     int64_t samples, pixels; /* per shard; per sample */
-    int64_t *sums;           /* (parameter elements, then loss, bad shards, stop requests) fixed point */
+    int64_t *sums;           /* (parameter elements) fixed point, backend memory */
+    int64_t *
+        host_sums; /* the same, then loss, bad shards, stop requests; `sums` itself where they share memory */
     Buckets buckets;
     struct ShardsWorker *worker; /* (network->workers) */
     void *locks;                 /* one per parameter */

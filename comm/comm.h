@@ -51,6 +51,28 @@ Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t
 
 Status comm_barrier(Comm *comm);
 
+/* ---- sums of device memory (NCCL); where comm_sums_device_memory is false the caller goes through host
+ * memory ---- */
+
+/* Whether this build has NCCL. */
+bool comm_has_nccl(void);
+
+/* After the backend took its device: one NCCL communicator over all ranks, on the backend's stream (a
+ * cudaStream_t). With one rank, or without NCCL, nothing happens. Collective. */
+Status comm_attach_device(Comm *comm, void *stream);
+
+/* Before the backend is stopped; comm_destroy does not do it. Collective. */
+void comm_detach_device(Comm *comm);
+
+bool comm_sums_device_memory(const Comm *comm);
+
+/* Queues the int64 sum over ranks of device memory, in place, on the stream. Collective. */
+Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count);
+
+/* Waits for what was queued, polling event, NCCL's asynchronous error and a deadline: STATUS_FAILURE names
+ * this rank and host if another rank died. Collective. */
+Status comm_wait_device(Comm *comm);
+
 /* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower
  * gets the message "rank R: ..." of the lowest failing rank. Collective. */
 Status comm_agree(Comm *comm, Status mine);

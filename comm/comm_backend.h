@@ -16,12 +16,15 @@ typedef struct CommOperations {
     Status (*barrier)(Comm *comm);
 } CommOperations;
 
+typedef struct CommDevice CommDevice; /* NCCL's side, comm_nccl.c's own */
+
 struct Comm {
     const CommOperations *operations;
     int rank, size, local_rank, local_size;
     bool failure_is_agreed; /* see comm_agree */
     char description[128];
     void *state;
+    CommDevice *device; /* NULL: sums of device memory go through the host */
 };
 
 Status comm_create_self(Comm **comm);

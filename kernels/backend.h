@@ -143,6 +143,11 @@ typedef struct Backend {
     bool (*is_available)(void);
     /* Optional: NULL means any. How many workers (threads that call `run` at the same time) there may be. */
     int (*max_workers)(void);
+    /* Optional: NULL on the host. The stream all work is queued on (a cudaStream_t), between start and stop.
+     */
+    void *(*stream)(void);
+    /* Optional: NULL where calls return when their work is done. Waits for all queued work. */
+    Status (*synchronise)(void);
 
     const OpKernel *const *kernels; /* NULL-terminated; the first that matches a kind is used */
 

@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
     if (status != STATUS_OK)
         report_failure(&session, status);
     run_directory_close(&session.run);
+    comm_detach_device(session.comm);
     if (session.backend && session.backend->stop)
         session.backend->stop();
     comm_destroy(session.comm);

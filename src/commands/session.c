@@ -118,6 +118,8 @@ Status session_choose_device(Session *session) {
         session->threads = session->backend->max_workers();
     status = start_backend(session);
     TRY(comm_agree(session->comm, status));
+    if (session->backend->stream)
+        TRY(comm_attach_device(session->comm, session->backend->stream()));
 done:
     return status;
 }

@@ -207,6 +207,26 @@ static Status run_pass(Pass *pass) {
     return status;
 }
 
+/* Gradient sums and tail over all ranks: in device memory by NCCL, else through the host's. */
+static Status sum_over_ranks(Shards *shards) {
+    Status status = STATUS_OK;
+    const Backend *backend = shards->network->backend;
+    int64_t parameters = shards->network->graph->parameter_elements;
+    if (comm_sums_device_memory(shards->comm)) {
+        TRY(comm_allreduce_device(shards->comm, shards->sums, parameters));
+        TRY(comm_wait_device(shards->comm));
+        return comm_allreduce_i64(shards->comm, shards->host_sums + parameters, SHARDS_TAIL, COMM_SUM);
+    }
+    if (!backend->host_memory)
+        TRY(backend->copy_out(shards->host_sums, shards->sums, gradient_bytes(shards)));
+    TRY(buckets_start(&shards->buckets, parameters + SHARDS_TAIL));
+    TRY(buckets_finish(&shards->buckets));
+    if (!backend->host_memory)
+        TRY(backend->copy_in(shards->sums, shards->host_sums, gradient_bytes(shards)));
+done:
+    return status;
+}
+
 Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result) {
     Status status = STATUS_OK;
     int64_t parameters = shards->network->graph->parameter_elements, first_bad;
@@ -215,16 +235,11 @@ Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResu
     Pass pass = {.shards = shards, .batch = batch, .backward = true};
     TRY(backend->clear(shards->sums, gradient_bytes(shards)));
     TRY(run_pass(&pass));
-    if (!backend->host_memory)
-        TRY(backend->copy_out(shards->host_sums, shards->sums, gradient_bytes(shards)));
     tail[TAIL_LOSS] = pass.loss;
     tail[TAIL_BAD] = pass.bad;
     tail[TAIL_STOP] = stop;
     double start = clock_seconds();
-    TRY(buckets_start(&shards->buckets, parameters + SHARDS_TAIL));
-    TRY(buckets_finish(&shards->buckets));
-    if (!backend->host_memory)
-        TRY(backend->copy_in(shards->sums, shards->host_sums, gradient_bytes(shards)));
+    TRY(sum_over_ranks(shards));
     shards->seconds.reduce += clock_seconds() - start;
     *result = (ShardsResult){
         .loss = (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE,

@@ -1,0 +1,120 @@
+/* Sums of device memory over ranks with NCCL, watched: a rank that died may never show as an error of the
+ * library. */
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm/comm_backend.h"
+#include "core/clock.h"
+
+/* Long enough for the slowest rank's checkpoint or page-in, short enough that a dead job frees its nodes. */
+static const double deadline_seconds = 300;
+
+struct CommDevice {
+    ncclComm_t nccl;
+    cudaStream_t stream; /* the backend's: sums are ordered with its kernels */
+    cudaEvent_t done;
+};
+
+/* NCCL's own last message says more than the code's name. */
+static Status check_nccl(const Comm *comm, ncclResult_t result, const char *call) {
+    if (result == ncclSuccess)
+        return STATUS_OK;
+    const CommDevice *device = comm->device;
+    char host[64] = "unknown host";
+    (void)gethostname(host, sizeof host - 1);
+    return status_error(STATUS_FAILURE, "%s: %s (rank %d of %d on %s): %s", call, ncclGetErrorString(result),
+                        comm->rank, comm->size, host, ncclGetLastError(device ? device->nccl : NULL));
+}
+
+static Status check_cuda(cudaError_t error, const char *call) {
+    return error == cudaSuccess ? STATUS_OK
+                                : status_error(STATUS_FAILURE, "%s: %s", call, cudaGetErrorString(error));
+}
+
+#define CHECK_NCCL(comm, function, ...) check_nccl(comm, function(__VA_ARGS__), #function)
+#define CHECK_RUNTIME(function, ...) check_cuda(function(__VA_ARGS__), #function)
+
+bool comm_has_nccl(void) {
+    return true;
+}
+
+Status comm_attach_device(Comm *comm, void *stream) {
+    Status status = STATUS_OK;
+    ncclUniqueId id = {{0}};
+    if (comm->size == 1 || comm->device)
+        return STATUS_OK;
+    if (comm->rank == 0)
+        status = CHECK_NCCL(comm, ncclGetUniqueId, &id);
+    TRY(comm_agree(comm, status));
+    TRY(comm_broadcast(comm, &id, sizeof id, 0));
+    TRY(ALLOCATE(&comm->device, 1));
+    comm->device->stream = (cudaStream_t)stream;
+    status = CHECK_RUNTIME(cudaEventCreateWithFlags, &comm->device->done, cudaEventDisableTiming);
+    if (status == STATUS_OK)
+        status = CHECK_NCCL(comm, ncclCommInitRank, &comm->device->nccl, comm->size, id, comm->rank);
+    TRY(comm_agree(comm, status));
+done:
+    if (status != STATUS_OK)
+        comm_detach_device(comm);
+    return status;
+}
+
+void comm_detach_device(Comm *comm) {
+    if (!comm->device)
+        return;
+    if (comm->device->nccl)
+        (void)ncclCommDestroy(comm->device->nccl);
+    if (comm->device->done)
+        (void)cudaEventDestroy(comm->device->done);
+    free(comm->device);
+    comm->device = NULL;
+}
+
+bool comm_sums_device_memory(const Comm *comm) {
+    return comm->device != NULL;
+}
+
+Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count) {
+    return CHECK_NCCL(comm, ncclAllReduce, data, data, (size_t)count, ncclInt64, ncclSum, comm->device->nccl,
+                      comm->device->stream);
+}
+
+/* Frees the stream from an operation that will never end, so that this process can report and exit. */
+static Status give_up(Comm *comm, Status status) {
+    if (comm->device->nccl)
+        (void)ncclCommAbort(comm->device->nccl);
+    comm->device->nccl = NULL;
+    return status;
+}
+
+Status comm_wait_device(Comm *comm) {
+    Status status = STATUS_OK;
+    CommDevice *device = comm->device;
+    const struct timespec pause = {0, 20000};
+    double start = clock_seconds();
+    TRY(CHECK_RUNTIME(cudaEventRecord, device->done, device->stream));
+    for (;;) {
+        ncclResult_t asynchronous = ncclSuccess;
+        cudaError_t state = cudaEventQuery(device->done);
+        if (state == cudaSuccess)
+            return STATUS_OK;
+        if (state != cudaErrorNotReady)
+            return give_up(comm, check_cuda(state, "sum over ranks on the device"));
+        TRY(CHECK_NCCL(comm, ncclCommGetAsyncError, device->nccl, &asynchronous));
+        if (asynchronous != ncclSuccess && asynchronous != ncclInProgress)
+            return give_up(comm, check_nccl(comm, asynchronous, "sum over ranks on the device"));
+        if (clock_seconds() - start > deadline_seconds)
+            return give_up(
+                comm, status_error(STATUS_FAILURE,
+                                   "rank %d: no answer of the other ranks to a sum for %.0f s: one of them "
+                                   "has died or hangs",
+                                   comm->rank, deadline_seconds));
+        (void)nanosleep(&pause, NULL);
+    }
+done:
+    return status;
+}

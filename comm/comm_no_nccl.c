@@ -1,0 +1,33 @@
+/* This build has no NCCL: device memory is summed through the host's. */
+#include "comm/comm_backend.h"
+
+bool comm_has_nccl(void) {
+    return false;
+}
+
+Status comm_attach_device(Comm *comm, void *stream) {
+    (void)comm;
+    (void)stream;
+    return STATUS_OK;
+}
+
+void comm_detach_device(Comm *comm) {
+    (void)comm;
+}
+
+bool comm_sums_device_memory(const Comm *comm) {
+    (void)comm;
+    return false;
+}
+
+Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count) {
+    (void)comm;
+    (void)data;
+    return status_error(STATUS_FAILURE, "sum of %lld elements of device memory: this build has no NCCL",
+                        (long long)count);
+}
+
+Status comm_wait_device(Comm *comm) {
+    (void)comm;
+    return STATUS_OK;
+}

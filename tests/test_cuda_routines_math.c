@@ -1,0 +1,262 @@
+/* The arithmetic of the CUDA backend's fused routines, compiled for the host: against the CPU backend's
+ * routines bit for bit, since both promise the same order of roundings, and against plain formulas. No GPU is
+ * needed. */
+#include <float.h>
+
+#include "core/rng.h"
+#include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cuda/routines_math.h"
+#include "test.h"
+
+enum { COUNT = 1009, PIXELS = 97, SHADES = 256, STEPS = 50 };
+
+static float test_normal(uint32_t sequence, int64_t element) {
+    float four[4];
+    rng_normals(rng_key(77, RNG_TEST, 0, sequence), (uint32_t)(element / 4), four);
+    return four[element % 4];
+}
+
+static bool same_bits(const float *a, const float *b, int64_t count) {
+    return memcmp(a, b, (size_t)count * sizeof *a) == 0;
+}
+
+/* ---- AdamW ---- */
+
+typedef struct Moments {
+    float p[COUNT], m[COUNT], v[COUNT], ema[COUNT];
+} Moments;
+
+static void test_adamw(double weight_decay, double gradient_scale) {
+    static Moments here, cpu;
+    static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
+    static float gradient[COUNT];
+    const double lr = 2e-3, b1 = 0.9, b2 = 0.999, epsilon = 1e-8, decay = 0.99;
+    memset(&here, 0, sizeof here);
+    for (int i = 0; i < COUNT; i++) {
+        here.p[i] = here.ema[i] = test_normal(1, i);
+        dp[i] = dema[i] = here.p[i];
+        dm[i] = dv[i] = 0;
+    }
+    cpu = here;
+    for (int step = 1; step <= 10; step++) {
+        AdamWArguments arguments = {
+            .count = COUNT,
+            .gradient = gradient,
+            .parameter = cpu.p,
+            .m = cpu.m,
+            .v = cpu.v,
+            .ema = cpu.ema,
+            .gradient_scale = gradient_scale,
+            .learning_rate = lr,
+            .beta1 = b1,
+            .beta2 = b2,
+            .epsilon = epsilon,
+            .weight_decay = weight_decay,
+            .bias_correction1 = 1 - pow(b1, step),
+            .bias_correction2_sqrt = sqrt(1 - pow(b2, step)),
+            .ema_decay = decay,
+        };
+        AdamWConstants constants = adamw_constants(&arguments);
+        for (int i = 0; i < COUNT; i++) { /* also gradients of zero and ones whose square underflows */
+            gradient[i] = i % 7 == 0 ? 0 : ldexpf(test_normal((uint32_t)(10 + step), i), -(i % 80));
+            double g = gradient_scale * (double)gradient[i];
+            dm[i] = b1 * dm[i] + (1 - b1) * g;
+            dv[i] = b2 * dv[i] + (1 - b2) * g * g;
+            dp[i] = dp[i] * (1 - lr * weight_decay) -
+                    lr / arguments.bias_correction1 * dm[i] /
+                        (sqrt(dv[i]) / arguments.bias_correction2_sqrt + epsilon);
+            dema[i] += (1 - decay) * (dp[i] - dema[i]);
+        }
+        CHECK_OK(cpu_adamw(&arguments));
+        for (int i = 0; i < COUNT; i++)
+            adamw_element(&constants, gradient[i], &here.p[i], &here.m[i], &here.v[i], &here.ema[i]);
+        CHECK(memcmp(&here, &cpu, sizeof here) == 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        if (i % 80 > 50)
+            continue; /* v is no normal float: only the comparison of bits above counts */
+        /* ten steps of a few roundings each */
+        CHECK_NEAR(here.p[i], dp[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])));
+        CHECK_NEAR(here.ema[i], dema[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])));
+        CHECK_NEAR(here.v[i], dv[i], 40 * FLT_EPSILON * dv[i]);
+    }
+}
+
+/* ---- fixed point ---- */
+
+/* round(v * 2^50), halves to even, by integers: v is a whole number of 2^-149. */
+static int64_t exact_fixed_point(float v) {
+    int exponent;
+    int64_t mantissa = (int64_t)ldexp(frexp(fabs((double)v), &exponent), FLT_MANT_DIG), rounded;
+    int shift = exponent - FLT_MANT_DIG + 50;
+    if (shift >= 0) {
+        rounded = mantissa << shift;
+    } else if (shift < -FLT_MANT_DIG - 1) {
+        rounded = 0;
+    } else {
+        int64_t unit = (int64_t)1 << -shift, rest = mantissa % unit;
+        rounded = mantissa / unit;
+        rounded += 2 * rest > unit || (2 * rest == unit && rounded % 2 != 0);
+    }
+    return v < 0 ? -rounded : rounded;
+}
+
+static void check_fixed_point(float v) {
+    int64_t sum = 0, expected = exact_fixed_point(v);
+    bool bad = false;
+    CHECK_OK(cpu_accumulate(&sum, &v, 1, FLT_MAX, &bad));
+    if (fixed_point_of(v) != expected || sum != expected || bad) {
+        printf("%a: fixed point %lld, the CPU's %lld, expected %lld\n", (double)v,
+               (long long)fixed_point_of(v), (long long)sum, (long long)expected);
+        test_failures++;
+    }
+}
+
+static void test_fixed_point(void) {
+    const float special[] = {0,       -0.0f,        1,        -1,        8191.5f,  -8191.5f, 0x1p-50f,
+                             FLT_MIN, FLT_TRUE_MIN, 0x1p-51f, -0x1p-51f, 0x3p-51f, 0x5p-51f, 0x1.000002p-51f};
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        check_fixed_point(special[i]);
+    for (int i = 0; i < 4000; i++) {
+        check_fixed_point(ldexpf(test_normal(2, i), i % 80 - 70));
+        check_fixed_point((float)(i - 2000) * 0x1p-51f); /* every second one a tie */
+    }
+    /* what is refused: more than the limit, more than int64 holds, NaN */
+    CHECK(fixed_point_largest(0.5f) == 0.5f && fixed_point_largest(FLT_MAX) == 8191.5f);
+    CHECK(fixed_point_largest(INFINITY) < 8192);
+    CHECK(!(fabsf(NAN) <= fixed_point_largest(FLT_MAX)));
+}
+
+static void test_fixed_point_value(void) {
+    static int64_t sums[COUNT];
+    static float here[COUNT], cpu[COUNT];
+    double squares;
+    for (int i = 0; i < COUNT; i++) { /* up to the largest sums, with more bits than a double has */
+        uint64_t low = rng_integer(rng_key(3, RNG_TEST, 0, 0), (uint32_t)i);
+        uint64_t high = rng_integer(rng_key(3, RNG_TEST, 0, 1), (uint32_t)i);
+        sums[i] = (int64_t)(high << 32 | low) >> (i % 64);
+    }
+    sums[0] = INT64_MAX;
+    sums[1] = INT64_MIN;
+    CHECK_OK(cpu_finish_gradient(cpu, sums, COUNT, &squares));
+    for (int i = 0; i < COUNT; i++) {
+        here[i] = fixed_point_value(sums[i]);
+        CHECK_NEAR(here[i], (double)((long double)sums[i] * 0x1p-50L),
+                   0.51 * FLT_EPSILON * fabs((double)sums[i] * 0x1p-50)); /* to double, then to float */
+    }
+    CHECK(same_bits(here, cpu, COUNT));
+}
+
+/* ---- noise ---- */
+
+static void test_noise(void) {
+    static uint8_t image[SHADES];
+    static float x_t[SHADES], eps[SHADES], t[1], signal[STEPS], noise[STEPS];
+    const uint8_t *images[1] = {image};
+    const uint32_t rng_samples[1] = {31};
+    for (int i = 0; i < SHADES; i++)
+        image[i] = (uint8_t)i;
+    for (int i = 0; i < STEPS; i++) {
+        signal[i] = sqrtf(1 - (float)i / STEPS);
+        noise[i] = sqrtf((float)i / STEPS);
+    }
+    for (uint32_t step = 0; step < 20; step++) {
+        NoiseArguments arguments = {
+            .samples = 1,
+            .pixels = SHADES,
+            .images = images,
+            .rng_samples = rng_samples,
+            .seed = 5,
+            .rng_step = step,
+            .timestep_stream = RNG_TIMESTEP,
+            .noise_stream = RNG_TRAINING_NOISE,
+            .steps = STEPS,
+            .sqrt_alpha_bar = signal,
+            .sqrt_one_minus_alpha_bar = noise,
+            .x_t = x_t,
+            .eps = eps,
+            .t = t,
+        };
+        CHECK_OK(cpu_noise(&arguments));
+        int at = (int)t[0];
+        for (int i = 0; i < SHADES; i++) {
+            float x = noised_pixel(image[i], signal[at], noise[at], eps[i]);
+            double expected = (double)signal[at] * (i / 127.5 - 1) + (double)noise[at] * (double)eps[i];
+            CHECK(same_bits(&x, &x_t[i], 1));
+            CHECK_NEAR(x, expected, 4 * FLT_EPSILON * (1 + fabs((double)eps[i]))); /* five roundings */
+        }
+    }
+    CHECK(noised_pixel(0, 1, 0, 0) == -1 && noised_pixel(255, 1, 0, 0) == 1);
+}
+
+/* ---- reverse step ---- */
+
+static void check_reverse(const ReverseStep *step, bool with_observation) {
+    static float x[PIXELS], before[PIXELS], eps_hat[PIXELS], y[PIXELS], mask[PIXELS], here[PIXELS];
+    float z[PIXELS] = {0}, xi[PIXELS] = {0};
+    const uint64_t seed = 0xfeedfacecafef00dull;
+    const uint32_t sample = 12, t = 33;
+    const float *masks[1] = {mask}, *ys[1] = {y};
+    for (int i = 0; i < PIXELS; i++) {
+        before[i] = x[i] = test_normal(4, i);
+        eps_hat[i] = test_normal(5, i);
+        mask[i] = (float)(i % 3 == 0);
+        y[i] = mask[i] != 0 ? test_normal(6, i) : NAN;
+    }
+    ReverseArguments arguments = {.samples = 1,
+                                  .pixels = PIXELS,
+                                  .step = step,
+                                  .seeds = &seed,
+                                  .rng_samples = &sample,
+                                  .rng_step = t,
+                                  .eps_hat = eps_hat,
+                                  .mask = with_observation ? masks : NULL,
+                                  .observed = with_observation ? ys : NULL,
+                                  .x = x};
+    CHECK_OK(cpu_reverse(&arguments));
+    if (step->sigma != 0)
+        rng_fill_normal(rng_key(seed, RNG_SAMPLE_NOISE, t, sample), z, PIXELS);
+    if (step->replacement && step->replace_noise != 0)
+        rng_fill_normal(rng_key(seed, RNG_REPLACEMENT_NOISE, t, sample), xi, PIXELS);
+    for (int i = 0; i < PIXELS; i++) {
+        bool seen = with_observation && mask[i] != 0;
+        here[i] = with_observation
+                      ? reverse_observed(step, before[i], eps_hat[i], z[i], xi[i], seen, seen ? y[i] : 0)
+                      : reverse_unobserved(step, before[i], eps_hat[i], z[i]);
+        double x0_hat =
+            (double)step->from_x * (double)before[i] + (double)step->from_eps * (double)eps_hat[i];
+        double x0 = step->projection && seen ? (double)y[i] : x0_hat;
+        double residual = seen ? (double)y[i] - x0_hat : 0;
+        double next = (double)step->mean_x0 * x0 + (double)step->mean_x * (double)before[i] +
+                      (double)step->gain * residual + (double)step->sigma * (double)z[i];
+        if (step->replacement && seen)
+            next = (double)step->replace_y * (double)y[i] + (double)step->replace_noise * (double)xi[i];
+        /* ten roundings of terms that stay below 20 with the coefficients used here */
+        CHECK_NEAR(here[i], next, 10 * FLT_EPSILON * 20);
+    }
+    CHECK(same_bits(here, x, PIXELS));
+}
+
+static void test_reverse(void) {
+    ReverseStep step = {.from_x = 1.3f, .from_eps = -0.7f, .mean_x0 = 0.11f, .mean_x = 0.86f, .sigma = 0.12f};
+    for (int options = 0; options < 16; options++) {
+        step.gain = options & 1 ? 0.61f : 0;
+        step.projection = (options & 2) != 0;
+        step.replacement = (options & 4) != 0;
+        step.sigma = options & 8 ? 0.12f : 0;
+        step.replace_y = 0.9f;
+        step.replace_noise = options & 8 ? 0.43f : 0;
+        check_reverse(&step, true);
+        check_reverse(&step, false);
+    }
+}
+
+int main(void) {
+    test_adamw(0.01, 1);
+    test_adamw(0, 0.37);
+    test_fixed_point();
+    test_fixed_point_value();
+    test_noise();
+    test_reverse();
+    return test_result();
+}

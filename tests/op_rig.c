@@ -4,17 +4,20 @@
 #include <string.h>
 
 #include "op_cases.h"
+#include "op_precision.h"
 
-/* A NaN, so that reading it shows in the result; with a payload no arithmetic makes, so that writing shows
- * too. */
-#define GUARD_BITS 0x7fc5a5a5u
+/* A NaN, as a float and as two bf16, so that reading it shows in the result; with a payload no arithmetic
+ * makes, so that writing shows too. */
+#define GUARD_BITS 0x7fc57fc5u
 enum { GUARD_WORDS = 64 }; /* keeps the 64-byte alignment */
 
 typedef struct Guarded {
     void *memory;   /* the backend's: guard, words, guard */
     uint32_t *host; /* what `memory` should hold */
     uint32_t *found;
-    int64_t words;
+    int64_t words; /* of the body */
+    DataType type; /* of the body's elements */
+    int64_t count;
 } Guarded;
 
 Status op_tensors_create(OpTensors *tensors, const OpDescription *op) {
@@ -42,20 +45,38 @@ static size_t guarded_bytes(const Guarded *g) {
     return (size_t)(g->words + 2 * GUARD_WORDS) * sizeof *g->host;
 }
 
-/* Holds `values` (words of 4 bytes), or guard bits where values is NULL. */
-static Status guarded_create(const Backend *backend, Guarded *g, const float *values, int64_t words) {
+/* Element i of a body of bf16; an odd count leaves half a word, which stays guard. */
+static uint16_t *bf16_body(uint32_t *memory) {
+    return (uint16_t *)(memory + GUARD_WORDS);
+}
+
+/* Room for `count` elements; holds `values`, or guard bits where values is NULL. */
+static Status guarded_create(const Backend *backend, Guarded *g, const float *values, DataType type,
+                             int64_t count) {
     Status status = STATUS_OK;
-    g->words = words;
-    TRY(ALLOCATE(&g->host, words + 2 * GUARD_WORDS));
-    TRY(ALLOCATE(&g->found, words + 2 * GUARD_WORDS));
-    for (int64_t i = 0; i < words + 2 * GUARD_WORDS; i++)
+    g->type = type;
+    g->count = count;
+    g->words = (count * data_type_bytes(type) + 3) / 4;
+    TRY(ALLOCATE(&g->host, g->words + 2 * GUARD_WORDS));
+    TRY(ALLOCATE(&g->found, g->words + 2 * GUARD_WORDS));
+    for (int64_t i = 0; i < g->words + 2 * GUARD_WORDS; i++)
         g->host[i] = GUARD_BITS;
-    if (values)
-        memcpy(g->host + GUARD_WORDS, values, (size_t)words * sizeof *values);
+    if (values && type == DATA_F32)
+        memcpy(g->host + GUARD_WORDS, values, (size_t)count * sizeof *values);
+    for (int64_t i = 0; values && type == DATA_BF16 && i < count; i++)
+        bf16_body(g->host)[i] = bf16_of(values[i]);
     TRY(backend->allocate(&g->memory, guarded_bytes(g)));
     TRY(backend->copy_in(g->memory, g->host, guarded_bytes(g)));
 done:
     return status;
+}
+
+/* The body that guarded_check found. */
+static void guarded_values(const Guarded *g, float *values) {
+    if (g->type == DATA_F32)
+        memcpy(values, g->found + GUARD_WORDS, (size_t)g->count * sizeof *values);
+    for (int64_t i = 0; g->type == DATA_BF16 && i < g->count; i++)
+        values[i] = bf16_value(bf16_body(g->found)[i]);
 }
 
 static void guarded_release(const Backend *backend, Guarded *g) {
@@ -82,6 +103,8 @@ static Status guarded_check(const Backend *backend, Guarded *g, const char *name
         FAIL(STATUS_FAILURE, "%s: memory before it was written", name);
     if (memcmp(g->found + GUARD_WORDS + g->words, g->host + GUARD_WORDS + g->words, guard) != 0)
         FAIL(STATUS_FAILURE, "%s: memory after it was written", name);
+    if (g->type == DATA_BF16 && g->count % 2 != 0 && bf16_body(g->found)[g->count] != (uint16_t)GUARD_BITS)
+        FAIL(STATUS_FAILURE, "%s: memory right after its last element was written", name);
     if (constant && memcmp(g->found, g->host, guarded_bytes(g)) != 0)
         FAIL(STATUS_FAILURE, "%s: an input was changed", name);
 done:
@@ -111,7 +134,7 @@ Status op_rig_pack(const Backend *backend, PreparedOp *op, float *const *in) {
         return STATUS_OK;
     for (int k = 0; k < op_input_count(d->kind); k++)
         if (in[k] && op_operand_is_parameter(op_input_name(d->kind, k))) {
-            TRY(guarded_create(backend, &guarded[k], in[k], shape_count(d->inputs[k])));
+            TRY(guarded_create(backend, &guarded[k], in[k], DATA_F32, shape_count(d->inputs[k])));
             pointers[k] = guarded_body(&guarded[k]);
         }
     TRY(op->kernel->pack(op, pointers));
@@ -135,15 +158,16 @@ static Status stand_create(Stand *s, const Backend *backend, const PreparedOp *o
     const OpDescription *d = &op->description;
     for (int k = 0; k < OP_MAX_INPUTS; k++)
         if (tensors->in[k] && !(op->kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
-            TRY(guarded_create(backend, &s->in[k], tensors->in[k], shape_count(d->inputs[k])));
+            TRY(guarded_create(backend, &s->in[k], tensors->in[k], d->input_types[k],
+                               shape_count(d->inputs[k])));
             s->inputs[k] = guarded_body(&s->in[k]);
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (tensors->out[k]) {
-            TRY(guarded_create(backend, &s->out[k], NULL, shape_count(d->outputs[k])));
+            TRY(guarded_create(backend, &s->out[k], NULL, d->output_types[k], shape_count(d->outputs[k])));
             s->outputs[k] = guarded_body(&s->out[k]);
         }
-    TRY(guarded_create(backend, &s->scratch, NULL, (int64_t)((op->scratch_bytes + 3) / 4)));
+    TRY(guarded_create(backend, &s->scratch, NULL, DATA_F32, (int64_t)((op->scratch_bytes + 3) / 4)));
 done:
     return status;
 }
@@ -158,8 +182,7 @@ static Status stand_finish(Stand *s, const Backend *backend, const PreparedOp *o
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (s->outputs[k]) {
             TRY(guarded_check(backend, &s->out[k], op_output_name(d->kind, k), false));
-            memcpy(tensors->out[k], s->out[k].found + GUARD_WORDS,
-                   (size_t)shape_count(d->outputs[k]) * sizeof *tensors->out[k]);
+            guarded_values(&s->out[k], tensors->out[k]);
         }
 done:
     return status;
@@ -177,5 +200,56 @@ done:
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         guarded_release(backend, &stand.out[k]);
     guarded_release(backend, &stand.scratch);
+    return status;
+}
+
+static Status check_block(const Backend *backend, size_t bytes) {
+    Status status = STATUS_OK;
+    unsigned char *host = NULL;
+    void *memory = NULL;
+    TRY(ALLOCATE(&host, (long long)bytes + 1));
+    memset(host, 0xff, bytes);
+    TRY(backend->allocate(&memory, bytes));
+    if (!memory || (uintptr_t)memory % 64 != 0)
+        FAIL(STATUS_FAILURE, "%s: %zu bytes at %p, expected 64-byte alignment", backend->name, bytes, memory);
+    TRY(backend->copy_out(host, memory, bytes));
+    for (size_t i = 0; i < bytes; i++) {
+        if (host[i] != 0)
+            FAIL(STATUS_FAILURE, "%s: byte %zu of new memory is %d", backend->name, i, host[i]);
+        host[i] = (unsigned char)(i * 7);
+    }
+    TRY(backend->copy_in(memory, host, bytes));
+    memset(host, 0, bytes);
+    TRY(backend->copy_out(host, memory, bytes));
+    for (size_t i = 0; i < bytes; i++)
+        if (host[i] != (unsigned char)(i * 7))
+            FAIL(STATUS_FAILURE, "%s: byte %zu of %zu changed on its way in and out", backend->name, i,
+                 bytes);
+done:
+    backend->release(memory);
+    free(host);
+    return status;
+}
+
+static Status check_refused(const Backend *backend, size_t bytes) {
+    void *memory = NULL;
+    Status status = backend->allocate(&memory, bytes);
+    if (status == STATUS_FAILURE && strstr(status_message(), "memory") && !memory)
+        return STATUS_OK;
+    return status_error(STATUS_FAILURE, "%s: %zu bytes: expected a line about memory, found status %d: %s",
+                        backend->name, bytes, (int)status, status_message());
+}
+
+Status op_rig_check_memory(const Backend *backend) {
+    static const size_t sizes[] = {0, 1, 100, 65536, 9 << 20};
+    Status status = STATUS_OK;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        TRY(check_block(backend, sizes[s]));
+    TRY(check_refused(backend, SIZE_MAX));
+#ifndef __SANITIZE_ADDRESS__ /* its allocator ends the process here */
+    TRY(check_refused(backend, SIZE_MAX / 4));
+#endif
+    backend->release(NULL);
+done:
     return status;
 }

@@ -20,10 +20,14 @@ void op_rig_release(PreparedOp *op);
  * afterwards. */
 Status op_rig_pack(const Backend *backend, PreparedOp *op, float *const *in);
 
-/* Runs once: copies tensors->in into memory surrounded by NaN, fills outputs and scratch with NaN, runs, and
- * copies the results to tensors->out. Parameters are passed as NULL to kernels with `pack`. Besides the
- * kernel's own failures, fails if an input changed or if a byte before or after any operand or the scratch
- * memory was written. May be called by several threads at once. */
+/* Runs once: copies tensors->in, in the operands' element types, into memory surrounded by NaN, fills outputs
+ * and scratch with NaN, runs, and copies the results to tensors->out. Parameters are passed as NULL to
+ * kernels with `pack`. Besides the kernel's own failures, fails if an input changed or if a byte before or
+ * after any operand or the scratch memory was written. May be called by several threads at once. */
 Status op_rig_run(const Backend *backend, const PreparedOp *op, OpTensors *tensors);
+
+/* Memory of the backend: aligned, zeroed, copied in and out in all sizes, and refused with a message where
+ * there is too much asked for. */
+Status op_rig_check_memory(const Backend *backend);
 
 #endif

@@ -1,22 +1,22 @@
 /* Every op on every backend: values, gradients, memory discipline, independence of slots, identical bits.
  *
- * test_ops                  the test
- * test_ops --perf [BACKEND] GFLOP/s of one thread per op at the default network's sizes */
+ * test_ops                     all backends that run on the host
+ * test_ops BACKEND [PRECISION] one backend; exit status 77 if there is no device for it
+ * test_ops --perf [BACKEND]    GFLOP/s of one thread per op at the default network's sizes */
 #include <float.h>
 
 #include "core/rng.h"
 #include "core/team.h"
 #include "kernels/backend.h"
 #include "op_cases.h"
+#include "op_emulation.h"
 #include "op_perf.h"
+#include "op_precision.h"
 #include "op_rig.h"
 #include "op_truth.h"
 #include "test.h"
+#include "test_backend.h"
 
-/* Multiples of FLT_EPSILON sqrt(length) size (see op_truth.h); the mean error of a sum of floats is at 0.35,
- * and 4 allows the largest of 10^5 elements as well as short sums whose terms are themselves rounded. */
-#define TOLERANCE_L2 1.0
-#define TOLERANCE_ELEMENT 4.0
 /* Central differences in double: truncation h^2 times a third derivative (up to about 100 for SiLU of
  * GroupNorm). */
 #define DIFFERENCE_STEP 1e-4
@@ -27,6 +27,7 @@ enum { TEAM_WORKERS = 3, TEAM_TASKS = 7 };
 
 typedef struct Trial {
     const Backend *backend;
+    const OpPrecision *precision;
     const OpDescription *op;
     PreparedOp prepared;
     OpTensors tensors, again; /* reference results; for comparisons */
@@ -55,11 +56,13 @@ static double *to_double(const float *values, int64_t count) {
 }
 
 /* Inputs as they occur: mean and rstd of a backward pass belong to its x and shift. */
-static Status fill_inputs(const OpDescription *op, uint64_t seed, float magnitude, OpTensors *tensors) {
+static Status fill_inputs(const Trial *trial, uint64_t seed, float magnitude, OpTensors *tensors) {
     Status status = STATUS_OK;
+    const OpDescription *op = trial->op;
     OpTruth truth = {0};
     double *in[OP_MAX_INPUTS] = {0};
     op_case_inputs(op, seed, magnitude, tensors->in);
+    op_precision_round(trial->precision, op, tensors->in);
     if (op->kind == OP_GROUP_NORM_BACKWARD) {
         OpDescription forward = {.kind = OP_GROUP_NORM, .attributes = op->attributes};
         memcpy(forward.inputs, op->inputs, 4 * sizeof *forward.inputs);
@@ -97,30 +100,17 @@ static void copy_inputs(const Trial *trial, OpTensors *to, const OpTensors *from
 /* ---- values ---- */
 
 static void compare_output(Trial *trial, const OpTruth *truth, int k, const float *found) {
-    const double unit = FLT_EPSILON * sqrt(truth->length[k]);
-    double squares = 0, sizes = 0, worst = 0;
-    int64_t worst_index = 0;
-    for (int64_t i = 0; i < shape_count(trial->op->outputs[k]); i++) {
-        double error = fabs(found[i] - truth->out[k][i]), size = truth->size[k][i];
-        double ratio = error == 0 ? 0 : error / (TOLERANCE_ELEMENT * unit * size);
-        squares += error * error;
-        sizes += size * size;
-        if (!(ratio <= worst)) { /* also NaN */
-            worst = ratio;
-            worst_index = i;
-        }
-    }
-    double l2 = squares == 0 ? 0 : sqrt(squares) / (TOLERANCE_L2 * unit * sqrt(sizes));
-    if (!(worst <= 1) || !(l2 <= 1)) {
+    OpError error = op_error(trial->precision, trial->op, truth, k, found);
+    if (!(error.element <= 1) || !(error.l2 <= 1)) {
         char text[200];
         snprintf(
             text, sizeof text,
             "%s: L2 error %.2f, largest error %.2f times its tolerance (element %lld is %.9g, expected %.9g)",
-            op_output_name(trial->op->kind, k), l2, worst, (long long)worst_index, (double)found[worst_index],
-            truth->out[k][worst_index]);
+            op_output_name(trial->op->kind, k), error.l2, error.element, (long long)error.worst,
+            (double)found[error.worst], truth->out[k][error.worst]);
         complain(trial, "values", text);
     }
-    trial->worst = fmax(trial->worst, fmax(worst, l2));
+    trial->worst = fmax(trial->worst, fmax(error.element, error.l2));
 }
 
 static void compare_with_truth(Trial *trial, const OpTensors *tensors) {
@@ -204,7 +194,7 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
     int input = op_input(d->forward.kind, name + 1), addend = op_input(op->kind, "addend");
     int64_t count = shape_count(op->outputs[k]);
     float *normals = NULL;
-    double above = 0, below = 0, product = 0, size = 0;
+    double above = 0, below = 0, product = 0;
     TRY(ALLOCATE(&normals, count));
     rng_fill_normal(rng_key(SEED_DIRECTION, RNG_TEST, 0, (uint32_t)k), normals, count);
     d->direction = to_double(normals, count);
@@ -215,14 +205,13 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
         if (strcmp(name, "dx") == 0 && addend >= 0 && trial->tensors.in[addend])
             gradient -= trial->tensors.in[addend][i];
         product += gradient * d->direction[i];
-        size += truth->size[k][i] * truth->size[k][i];
     }
     double difference = (above - below) / (2 * DIFFERENCE_STEP),
            along = sqrt(dot(d->direction, d->direction, count));
     double dy = sqrt(dot(d->dy, d->dy, shape_count(d->forward.outputs[0])));
     /* the kernel's rounding (as in compare_output) and the difference's truncation, both by Cauchy-Schwarz */
-    double tolerance = TOLERANCE_L2 * FLT_EPSILON * sqrt(truth->length[k]) * sqrt(size) * along +
-                       DIFFERENCE_TRUNCATION * dy * along;
+    double tolerance =
+        op_tolerance_l2(trial->precision, op, truth, k) * along + DIFFERENCE_TRUNCATION * dy * along;
     if (!(fabs(product - difference) <= tolerance)) {
         char text[160];
         snprintf(text, sizeof text, "%s along a direction is %.9g, central difference %.9g, tolerance %.2g",
@@ -324,6 +313,10 @@ static Status team_task(void *context, int worker, int64_t task) {
     return op_rig_run(run->trial->backend, &run->trial->prepared, &run->tensors[task]);
 }
 
+static int backend_workers(const Backend *backend) {
+    return backend->max_workers ? backend->max_workers() : TEAM_WORKERS;
+}
+
 static void check_threads(Trial *trial) {
     OpTensors tensors[TEAM_TASKS] = {0};
     TeamRun run = {trial, tensors};
@@ -378,21 +371,37 @@ static void check_pack(Trial *trial, OpTensors *others) {
 
 /* ---- one case, and the whole ---- */
 
-static double run_trial(const Backend *backend, const OpDescription *op) {
-    Trial trial = {.backend = backend, .op = op};
+typedef struct Tally {
+    int cases, refused;
+    double worst;
+} Tally;
+
+/* True for a case that a device's library may refuse and did. */
+static bool refused(const Trial *trial, Status status) {
+    return status == STATUS_BAD_INPUT && op_precision_may_refuse(trial->precision, trial->op);
+}
+
+static void run_trial(const Backend *backend, const OpPrecision *precision, const OpDescription *op,
+                      Tally *tally) {
+    Trial trial = {.backend = backend, .precision = precision, .op = op};
     OpTensors others = {0};
-    if (succeeded(&trial, "tensors", op_tensors_create(&trial.tensors, op)) &&
-        succeeded(&trial, "tensors", op_tensors_create(&trial.again, op)) &&
-        succeeded(&trial, "tensors", op_tensors_create(&others, op)) &&
-        succeeded(&trial, "inputs", fill_inputs(op, SEED, 1, &trial.tensors)) &&
-        succeeded(&trial, "inputs", fill_inputs(op, SEED_OTHER, 100, &others)) &&
-        succeeded(&trial, "prepare", op_rig_prepare(backend, op, &trial.prepared)) &&
-        succeeded(&trial, "pack", op_rig_pack(backend, &trial.prepared, trial.tensors.in)) &&
-        succeeded(&trial, "run", op_rig_run(backend, &trial.prepared, &trial.tensors))) {
+    Status prepared = op_rig_prepare(backend, op, &trial.prepared);
+    tally->cases++;
+    if (refused(&trial, prepared))
+        tally->refused++;
+    else if (succeeded(&trial, "prepare", prepared) &&
+             succeeded(&trial, "tensors", op_tensors_create(&trial.tensors, op)) &&
+             succeeded(&trial, "tensors", op_tensors_create(&trial.again, op)) &&
+             succeeded(&trial, "tensors", op_tensors_create(&others, op)) &&
+             succeeded(&trial, "inputs", fill_inputs(&trial, SEED, 1, &trial.tensors)) &&
+             succeeded(&trial, "inputs", fill_inputs(&trial, SEED_OTHER, 100, &others)) &&
+             succeeded(&trial, "pack", op_rig_pack(backend, &trial.prepared, trial.tensors.in)) &&
+             succeeded(&trial, "run", op_rig_run(backend, &trial.prepared, &trial.tensors))) {
         compare_with_truth(&trial, &trial.tensors);
         check_gradients(&trial);
         check_repetition(&trial);
-        check_threads(&trial);
+        if (backend_workers(backend) > 1)
+            check_threads(&trial);
         check_slots(&trial, &others);
         check_pack(&trial, &others);
     }
@@ -400,7 +409,7 @@ static double run_trial(const Backend *backend, const OpDescription *op) {
     op_tensors_release(&trial.tensors);
     op_tensors_release(&trial.again);
     op_tensors_release(&others);
-    return trial.worst;
+    tally->worst = fmax(tally->worst, trial.worst);
 }
 
 /* Descriptions that contradict themselves are refused by a line that names the op. */
@@ -429,71 +438,55 @@ static void check_refusals(const Backend *backend, const OpDescription *good) {
     }
 }
 
-static void check_memory(const Backend *backend) {
-    static const size_t sizes[] = {0, 1, 100, 65536, 9 << 20};
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        unsigned char *memory = NULL, *host = malloc(sizes[s] + 1);
-        bool good = true;
-        CHECK_OK(backend->allocate((void **)&memory, sizes[s]));
-        CHECK(memory && (uintptr_t)memory % 64 == 0);
-        CHECK_OK(backend->copy_out(host, memory, sizes[s]));
-        for (size_t i = 0; i < sizes[s]; i++) {
-            good = good && host[i] == 0;
-            host[i] = (unsigned char)(i * 7);
-        }
-        CHECK_OK(backend->copy_in(memory, host, sizes[s]));
-        memset(host, 0, sizes[s]);
-        CHECK_OK(backend->copy_out(host, memory, sizes[s]));
-        for (size_t i = 0; i < sizes[s]; i++)
-            good = good && host[i] == (unsigned char)(i * 7);
-        CHECK(good);
-        backend->release(memory);
-        free(host);
-    }
-    void *memory = NULL;
-    CHECK_ERROR(backend->allocate(&memory, SIZE_MAX), STATUS_FAILURE, "memory");
-#ifndef __SANITIZE_ADDRESS__ /* its allocator ends the process here */
-    CHECK_ERROR(backend->allocate(&memory, SIZE_MAX / 4), STATUS_FAILURE, "memory");
-#endif
-    CHECK(memory == NULL);
-    backend->release(NULL);
-}
-
-static void check_backend(const Backend *backend, const OpCases *cases) {
-    double worst[OP_KIND_COUNT] = {0};
-    int counts[OP_KIND_COUNT] = {0};
-    printf("backend %s: %s\n", backend->name, backend->description);
-    check_memory(backend);
+static void check_backend(const Backend *backend, const OpPrecision *precision, const OpCases *cases) {
+    Tally tally[OP_KIND_COUNT] = {0};
+    printf("backend %s, %s: %s\n", backend->name, precision->name, backend->description);
+    CHECK_OK(op_rig_check_memory(backend));
     for (int i = 0; i < cases->count; i++) {
-        OpKind kind = cases->list[i].kind;
-        if (counts[kind]++ == 0 && backend_kernel(backend, kind))
-            check_refusals(backend, &cases->list[i]);
-        if (backend_kernel(backend, kind))
-            worst[kind] = fmax(worst[kind], run_trial(backend, &cases->list[i]));
+        OpDescription op = cases->list[i];
+        if (!backend_kernel(backend, op.kind))
+            continue;
+        op_precision_describe(precision, &op);
+        if (tally[op.kind].cases == 0)
+            check_refusals(backend, &op);
+        run_trial(backend, precision, &op, &tally[op.kind]);
     }
     for (int kind = 0; kind < OP_KIND_COUNT; kind++) {
         const OpKernel *kernel = backend_kernel(backend, (OpKind)kind);
-        CHECK(counts[kind] > 0); /* every op has a case */
-        CHECK(kernel != NULL);   /* every backend so far is complete */
+        CHECK(kernel != NULL); /* every backend so far is complete */
+        CHECK(tally[kind].cases > tally[kind].refused);
         if (kernel)
-            printf("  %-40s %3d cases, largest error %.3f of its tolerance\n", kernel->name, counts[kind],
-                   worst[kind]);
+            printf("  %-40s %3d cases, %d refused, largest error %.3f of its tolerance\n", kernel->name,
+                   tally[kind].cases, tally[kind].refused, tally[kind].worst);
     }
 }
 
-int main(int argc, char **argv) {
+static void check_host_backends(const OpCases *cases) {
+    const OpPrecision precision = op_precision("fp32"), bf16 = op_precision("bf16");
     char names[256], *rest = names;
-    OpCases cases;
-    if (argc > 1 && strcmp(argv[1], "--perf") == 0)
-        return op_perf(argc > 2 ? argv[2] : "cpu");
     snprintf(names, sizeof names, "%s", backend_names());
-    CHECK_OK(op_cases_create(&cases));
-    CHECK(backend_find("no such backend") == NULL);
     for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
         const Backend *backend = backend_find(name);
         CHECK(backend && strcmp(backend->name, name) == 0);
-        if (backend && (argc < 2 || strcmp(argv[1], name) == 0))
-            check_backend(backend, &cases);
+        if (backend && backend->host_memory)
+            check_backend(backend, &precision, cases);
+    }
+    check_backend(op_emulation_backend(), &bf16, cases);
+}
+
+int main(int argc, char **argv) {
+    OpCases cases;
+    if (argc > 1 && strcmp(argv[1], "--perf") == 0)
+        return op_perf(argc > 2 ? argv[2] : "cpu");
+    CHECK_OK(op_cases_create(&cases));
+    CHECK(backend_find("no such backend") == NULL);
+    if (argc > 1) {
+        OpPrecision precision = op_precision(argc > 2 ? argv[2] : "fp32");
+        const Backend *backend = test_backend_start(argv[1], precision.name);
+        check_backend(backend, &precision, &cases);
+        test_backend_stop(backend);
+    } else {
+        check_host_backends(&cases);
     }
     free(cases.list);
     return test_result();

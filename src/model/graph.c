@@ -96,6 +96,14 @@ void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char
     }
 }
 
+void graph_start_at_zero(Graph *graph, const char *layer) {
+    size_t length = strlen(layer);
+    for (int p = 0; p < graph->parameter_count; p++)
+        if (strncmp(graph->parameters[p].name, layer, length) == 0 &&
+            graph->parameters[p].name[length] == '.')
+            graph->parameters[p].initial_bound = graph->parameters[p].initial_value = 0;
+}
+
 void graph_store_as(Graph *graph, int value, DataType type) {
     if (graph->status != STATUS_OK)
         return;

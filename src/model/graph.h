@@ -80,6 +80,9 @@ int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int 
 int graph_add(Graph *graph, const char *name, int a, int b);
 int graph_concat(Graph *graph, const char *name, int a, int b);
 
+/* Makes the parameters of a layer start at zero. */
+void graph_start_at_zero(Graph *graph, const char *layer);
+
 /* Makes the node that computes `value` write it as `type`. */
 void graph_store_as(Graph *graph, int value, DataType type);
 

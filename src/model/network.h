@@ -31,8 +31,8 @@ typedef struct NetworkOptions {
 Status network_create(Network **network, const NetworkOptions *options);
 void network_destroy(Network *network);
 
-/* Initial parameters, PyTorch's default distributions, keyed by (seed, parameter name's place in the network,
- * element): host memory (graph->parameter_elements). */
+/* Initial parameters, PyTorch's default distributions but for the output convolution's zeros, keyed by (seed,
+ * parameter name's place in the network, element): host memory (graph->parameter_elements). */
 void network_initialise(const Graph *graph, uint64_t seed, float *parameters);
 
 /* Takes new parameter values: (graph->parameter_elements) floats in backend memory, which must stay until the

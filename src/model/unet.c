@@ -90,6 +90,7 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     }
     h = graph_group_norm_silu(g, "out.norm", h, GRAPH_NONE, options->groups);
     g->output = graph_conv2d(g, "out.conv", h, 1, 3, 1, 1);
+    graph_start_at_zero(g, "out.conv");     /* eps_hat = 0 at first: trains faster, see SPEED.md */
     graph_store_as(g, g->output, DATA_F32); /* the samplers and the loss compute in float */
     g->forward_nodes = g->node_count;
     return graph_check(g);

@@ -1,4 +1,7 @@
-/* The fused routines and the vector exponential against formulas in double. */
+/* The fused routines of a backend and the vector exponential against formulas in double.
+ *
+ * test_routines            the CPU's
+ * test_routines BACKEND    another backend's; exit status 77 if there is no device for it */
 #include "test.h"
 
 #include <float.h>
@@ -8,8 +11,10 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/simd.h"
+#include "routines_rig.h"
+#include "test_backend.h"
 
-enum { PIXELS = 85, SAMPLES = 3, STEPS = 300 };
+enum { PIXELS = 301, SAMPLES = 3, STEPS = 300 };
 
 static float test_normal(uint32_t sequence, int64_t element) {
     float four[4];
@@ -69,7 +74,13 @@ static void test_wide_vectors(void) {
 #endif
 }
 
-static void test_noise(void) {
+/* Relative. On the host the same functions give the same bits; a device's logarithm is off by one unit in the
+ * last place, which the root halves, its sine and cosine by two, and the product is rounded. */
+static double normal_tolerance(const Backend *backend) {
+    return backend->host_memory ? 0 : 6 * FLT_EPSILON;
+}
+
+static void test_noise(const Backend *backend) {
     static uint8_t image[SAMPLES][PIXELS];
     static float x_t[SAMPLES * PIXELS], eps[SAMPLES * PIXELS], t[SAMPLES], expected[PIXELS];
     float signal[STEPS], noise[STEPS];
@@ -101,7 +112,7 @@ static void test_noise(void) {
     memset(x_t, 0xff, sizeof x_t); /* NaN: everything must be overwritten */
     memset(eps, 0xff, sizeof eps);
     memset(t, 0xff, sizeof t);
-    CHECK_OK(cpu_noise(&arguments));
+    CHECK_OK(rig_noise(backend, &arguments));
     for (int n = 0; n < SAMPLES; n++) {
         uint32_t step = rng_bounded(rng_key(7, RNG_VALIDATION_TIMESTEP, 12, rng_samples[n]), 0, STEPS);
         rng_fill_normal(rng_key(7, RNG_VALIDATION_NOISE, 12, rng_samples[n]), expected, PIXELS);
@@ -110,13 +121,48 @@ static void test_noise(void) {
             float e = images[n] ? expected[i] : 0;
             double x0 = image[n][i] / 127.5 - 1;
             double x = images[n] ? (double)signal[step] * x0 + (double)noise[step] * (double)e : 0;
-            CHECK(eps[n * PIXELS + i] == e);
+            CHECK_NEAR(eps[n * PIXELS + i], e, normal_tolerance(backend) * fabs((double)e));
+            e = eps[n * PIXELS + i];
             CHECK_NEAR(x_t[n * PIXELS + i], x, 4 * FLT_EPSILON * (1 + fabs((double)e))); /* five roundings */
         }
     }
 }
 
-static void test_loss(void) {
+/* Timesteps of many samples: integers made of the generator's integers, equal everywhere. */
+static void test_timesteps(const Backend *backend) {
+    enum { MANY = 3000, FEW = 3 };
+    static float x_t[MANY * FEW], eps[MANY * FEW], t[MANY], table[STEPS];
+    static uint32_t rng_samples[MANY];
+    static const uint8_t *images[MANY];
+    const uint8_t image[FEW] = {0, 100, 255};
+    const uint64_t seed = 0x9e3779b97f4a7c15ull;
+    int64_t different = 0;
+    for (int n = 0; n < MANY; n++) {
+        images[n] = image;
+        rng_samples[n] = (uint32_t)n * 2654435761u;
+    }
+    NoiseArguments arguments = {.samples = MANY,
+                                .pixels = FEW,
+                                .images = images,
+                                .rng_samples = rng_samples,
+                                .seed = seed,
+                                .rng_step = UINT32_MAX,
+                                .timestep_stream = RNG_TIMESTEP,
+                                .noise_stream = RNG_TRAINING_NOISE,
+                                .steps = STEPS,
+                                .sqrt_alpha_bar = table,
+                                .sqrt_one_minus_alpha_bar = table,
+                                .x_t = x_t,
+                                .eps = eps,
+                                .t = t};
+    CHECK_OK(rig_noise(backend, &arguments));
+    for (int n = 0; n < MANY; n++)
+        different +=
+            t[n] != (float)rng_bounded(rng_key(seed, RNG_TIMESTEP, UINT32_MAX, rng_samples[n]), 0, STEPS);
+    CHECK(different == 0);
+}
+
+static void test_loss(const Backend *backend) {
     static float eps[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], gradient[SAMPLES * PIXELS];
     double sum = NAN, expected = 0, without = NAN;
     const int real = 2, batch = 96;
@@ -128,7 +174,7 @@ static void test_loss(void) {
             expected += pow((double)eps[i] - (double)eps_hat[i], 2) / PIXELS;
     }
     LossArguments arguments = {SAMPLES, real, PIXELS, batch, eps, eps_hat, gradient, &sum};
-    CHECK_OK(cpu_loss(&arguments));
+    CHECK_OK(rig_loss(backend, &arguments));
     CHECK_NEAR(sum, expected, SAMPLES * PIXELS * DBL_EPSILON * expected);
     for (int i = 0; i < SAMPLES * PIXELS; i++) {
         double slope = i < real * PIXELS ? 2 * ((double)eps_hat[i] - (double)eps[i]) / (PIXELS * batch) : 0;
@@ -136,10 +182,10 @@ static void test_loss(void) {
     }
     arguments.d_eps_hat = NULL;
     arguments.loss_sum = &without;
-    CHECK_OK(cpu_loss(&arguments));
+    CHECK_OK(rig_loss(backend, &arguments));
     CHECK(without == sum);
     eps_hat[3] = NAN;
-    CHECK_OK(cpu_loss(&arguments));
+    CHECK_OK(rig_loss(backend, &arguments));
     CHECK(isnan(without));
 }
 
@@ -162,13 +208,13 @@ static int64_t fixed_point(float v) {
     return v < 0 ? -result : result;
 }
 
-static void check_accumulate(const float *values, int count, float limit) {
+static void check_accumulate(const Backend *backend, const float *values, int count, float limit) {
     enum { LARGEST = 4096 };
     static int64_t sum[LARGEST], start[LARGEST];
     bool bad = false, expect_bad = false;
     for (int i = 0; i < count; i++)
         sum[i] = start[i] = (int64_t)(test_normal(3, i) * 1e15f);
-    CHECK_OK(cpu_accumulate(sum, values, count, limit, &bad));
+    CHECK_OK(rig_accumulate(backend, sum, values, count, limit, &bad));
     for (int i = 0; i < count; i++) {
         bool good = fabsf(values[i]) <= limit;
         expect_bad |= !good;
@@ -183,27 +229,27 @@ static void check_accumulate(const float *values, int count, float limit) {
     CHECK(bad == expect_bad);
 }
 
-static void test_accumulate(void) {
+static void test_accumulate(const Backend *backend) {
     enum { COUNT = 4003 };
     static float values[COUNT];
     const float unit = 0x1p-50f;
     for (int i = 0; i < COUNT; i++) /* magnitudes from far below a unit to 2^11 */
         values[i] =
             ldexpf(test_normal(4, i), (int)(rng_integer(rng_key(3, RNG_TEST, 0, 0), (uint32_t)i) % 80) - 70);
-    check_accumulate(values, COUNT, 8000);
-    check_accumulate(values, COUNT, 0.5f);
+    check_accumulate(backend, values, COUNT, 8000);
+    check_accumulate(backend, values, COUNT, 0.5f);
     for (int i = 0; i < COUNT; i++)
         values[i] = test_normal(5, i) * 0.01f;
-    check_accumulate(values, COUNT, 8000);
+    check_accumulate(backend, values, COUNT, 8000);
     for (int i = 0; i < COUNT; i++) /* halves, ties to even, both signs */
         values[i] = (float)(i - COUNT / 2) * unit / 2;
-    check_accumulate(values, COUNT, 8000);
+    check_accumulate(backend, values, COUNT, 8000);
 
     const float special[] = {1,    -1,    0x1.fffffep-1f, 1.5f,         -0.0f, 0,
                              8000, -8000, FLT_MIN,        FLT_TRUE_MIN, -2,    4095.5f};
-    check_accumulate(special, 12, 8000);
-    check_accumulate(special, 12, 1);
-    check_accumulate(special, 12, 0.25f);
+    check_accumulate(backend, special, 12, 8000);
+    check_accumulate(backend, special, 12, 1);
+    check_accumulate(backend, special, 12, 0.25f);
     /* among values of the fast path, at its start, at its end and behind it */
     const float wrong[] = {NAN, INFINITY, -INFINITY, 8192, -FLT_MAX, 8000.5f};
     const int places[] = {0, 63, 64, 100, 149};
@@ -211,28 +257,28 @@ static void test_accumulate(void) {
         for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
             float some[150] = {0.5f, 0.25f, 0.125f};
             some[places[k]] = wrong[i];
-            check_accumulate(some, 150, 8000);
+            check_accumulate(backend, some, 150, 8000);
         }
     /* a limit beyond int64: refused, not wrapped */
     int64_t sum = 0;
     bool bad = false;
     float large = 8192;
-    CHECK_OK(cpu_accumulate(&sum, &large, 1, FLT_MAX, &bad));
+    CHECK_OK(rig_accumulate(backend, &sum, &large, 1, FLT_MAX, &bad));
     CHECK(bad && sum == 0);
     /* the flag is never cleared */
     large = 1;
-    CHECK_OK(cpu_accumulate(&sum, &large, 1, 2, &bad));
+    CHECK_OK(rig_accumulate(backend, &sum, &large, 1, 2, &bad));
     CHECK(bad && sum == (int64_t)1 << 50);
 }
 
-static void test_finish_gradient(void) {
-    enum { COUNT = 1003 };
+static void test_finish_gradient(const Backend *backend) {
+    enum { COUNT = 20011 };
     static int64_t sum[COUNT];
     static float gradient[COUNT];
     double squares = NAN, expected = 0;
     for (int i = 0; i < COUNT; i++)
         sum[i] = fixed_point(test_normal(6, i));
-    CHECK_OK(cpu_finish_gradient(gradient, sum, COUNT, &squares));
+    CHECK_OK(rig_finish_gradient(backend, gradient, sum, COUNT, &squares));
     for (int i = 0; i < COUNT; i++) {
         CHECK(gradient[i] == (float)((double)sum[i] / 0x1p50));
         expected += (double)gradient[i] * (double)gradient[i];
@@ -241,9 +287,10 @@ static void test_finish_gradient(void) {
 }
 
 /* Ten steps of torch.optim.AdamW's formulas in double. */
-static void test_adamw(float weight_decay) {
+static void test_adamw(const Backend *backend, float weight_decay) {
     enum { COUNT = 203 };
     static float p[COUNT], m[COUNT], v[COUNT], ema[COUNT], gradient[COUNT];
+    static float cpu[4][COUNT]; /* parameter, m, v, ema */
     static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
     const double lr = 2e-3, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.99, scale = 0.5;
     for (int i = 0; i < COUNT; i++) {
@@ -271,7 +318,15 @@ static void test_adamw(float weight_decay) {
             .bias_correction2_sqrt = c2,
             .ema_decay = decay,
         };
-        CHECK_OK(cpu_adamw(&arguments));
+        AdamWArguments on_cpu = arguments;
+        on_cpu.parameter = memcpy(cpu[0], p, sizeof p);
+        on_cpu.m = memcpy(cpu[1], m, sizeof m);
+        on_cpu.v = memcpy(cpu[2], v, sizeof v);
+        on_cpu.ema = memcpy(cpu[3], ema, sizeof ema);
+        CHECK_OK(rig_adamw(backend, &arguments));
+        CHECK_OK(cpu_adamw(&on_cpu)); /* the same bits everywhere */
+        CHECK(memcmp(cpu[0], p, sizeof p) == 0 && memcmp(cpu[1], m, sizeof m) == 0);
+        CHECK(memcmp(cpu[2], v, sizeof v) == 0 && memcmp(cpu[3], ema, sizeof ema) == 0);
         for (int i = 0; i < COUNT; i++) {
             double g = scale * (double)gradient[i];
             dp[i] *= 1 - lr * (double)weight_decay;
@@ -290,7 +345,7 @@ static void test_adamw(float weight_decay) {
     }
 }
 
-static void check_reverse(const ReverseStep *step, bool observed) {
+static void check_reverse(const Backend *backend, const ReverseStep *step, bool observed) {
     static float x[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], start[SAMPLES * PIXELS];
     static float y[PIXELS], mask[PIXELS], z[PIXELS], xi[PIXELS];
     const uint64_t seeds[SAMPLES] = {11, 12, 0x123456789abcdefull};
@@ -310,7 +365,7 @@ static void check_reverse(const ReverseStep *step, bool observed) {
     ReverseArguments arguments = {
         SAMPLES, PIXELS, step, seeds, rng_samples, t, eps_hat, observed ? masks : none, observed ? ys : none,
         x};
-    CHECK_OK(cpu_reverse(&arguments));
+    CHECK_OK(rig_reverse(backend, &arguments));
     for (int n = 0; n < SAMPLES; n++) {
         rng_fill_normal(rng_key(seeds[n], RNG_SAMPLE_NOISE, t, rng_samples[n]), z, PIXELS);
         rng_fill_normal(rng_key(seeds[n], RNG_REPLACEMENT_NOISE, t, rng_samples[n]), xi, PIXELS);
@@ -330,38 +385,44 @@ static void check_reverse(const ReverseStep *step, bool observed) {
     }
 }
 
-static void test_reverse(void) {
+static void test_reverse(const Backend *backend) {
     const ReverseStep ancestral = {
         .from_x = 1.25f, .from_eps = -0.75f, .mean_x0 = 0.125f, .mean_x = 0.875f, .sigma = 0.1f};
     ReverseStep step = ancestral;
-    check_reverse(&step, false);
-    check_reverse(&step, true);
+    check_reverse(backend, &step, false);
+    check_reverse(backend, &step, true);
     step.gain = 0.6f; /* guided */
-    check_reverse(&step, true);
+    check_reverse(backend, &step, true);
     step.projection = true;
-    check_reverse(&step, true);
+    check_reverse(backend, &step, true);
     step.replacement = true; /* the report's stack */
     step.replace_y = 0.9f;
     step.replace_noise = 0.43f;
-    check_reverse(&step, true);
+    check_reverse(backend, &step, true);
     step.gain = 0;
     step.projection = false; /* replacement only */
-    check_reverse(&step, true);
+    check_reverse(backend, &step, true);
     step.sigma = 0;
     step.replace_noise = 0; /* the last step */
-    check_reverse(&step, true);
-    check_reverse(&step, false);
+    check_reverse(backend, &step, true);
+    check_reverse(backend, &step, false);
 }
 
-int main(void) {
-    test_exp();
-    test_wide_vectors();
-    test_noise();
-    test_loss();
-    test_accumulate();
-    test_finish_gradient();
-    test_adamw(0);
-    test_adamw(0.01f);
-    test_reverse();
+int main(int argc, char **argv) {
+    const Backend *backend = test_backend_start(argc > 1 ? argv[1] : "cpu", NULL);
+    if (backend->host_memory) {
+        test_exp();
+        test_wide_vectors();
+    }
+    printf("backend %s: %s\n", backend->name, backend->description);
+    test_noise(backend);
+    test_timesteps(backend);
+    test_loss(backend);
+    test_accumulate(backend);
+    test_finish_gradient(backend);
+    test_adamw(backend, 0);
+    test_adamw(backend, 0.01f);
+    test_reverse(backend);
+    test_backend_stop(backend);
     return test_result();
 }

@@ -1,0 +1,161 @@
+#include "routines_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD_BYTES = 64, GUARD = 0xa5, MOST_ARRAYS = 16 };
+
+typedef struct Placed {
+    unsigned char *memory; /* the backend's: guard, array, guard */
+    void *host;
+    size_t bytes;
+    bool result; /* copied back */
+} Placed;
+
+/* The arrays of one call; the first failure is kept. */
+typedef struct Places {
+    const Backend *backend;
+    Placed list[MOST_ARRAYS];
+    int count;
+    Status status;
+} Places;
+
+static void *place(Places *places, const void *host, size_t bytes, bool result) {
+    Status status = STATUS_OK;
+    Placed *placed = &places->list[places->count++];
+    unsigned char *image = NULL;
+    const size_t all = bytes + 2 * GUARD_BYTES;
+    if (places->status != STATUS_OK)
+        return NULL;
+    *placed = (Placed){.host = (void *)(uintptr_t)host, .bytes = bytes, .result = result};
+    TRY(ALLOCATE(&image, (long long)all));
+    memset(image, GUARD, all);
+    memcpy(image + GUARD_BYTES, host, bytes);
+    TRY(places->backend->allocate((void **)&placed->memory, all));
+    TRY(places->backend->copy_in(placed->memory, image, all));
+done:
+    free(image);
+    places->status = status;
+    return placed->memory ? placed->memory + GUARD_BYTES : NULL;
+}
+
+static float *place_floats(Places *places, const float *host, int64_t count, bool result) {
+    return host ? place(places, host, (size_t)count * sizeof *host, result) : NULL;
+}
+
+static Status collect(Places *places, Placed *placed) {
+    Status status = STATUS_OK;
+    unsigned char *image = NULL;
+    const size_t all = placed->bytes + 2 * GUARD_BYTES;
+    TRY(ALLOCATE(&image, (long long)all));
+    TRY(places->backend->copy_out(image, placed->memory, all));
+    for (size_t i = 0; i < GUARD_BYTES; i++)
+        if (image[i] != GUARD || image[all - 1 - i] != GUARD)
+            FAIL(STATUS_FAILURE, "memory around an array was written");
+    if (placed->result)
+        memcpy(placed->host, image + GUARD_BYTES, placed->bytes);
+    else if (memcmp(placed->host, image + GUARD_BYTES, placed->bytes) != 0)
+        FAIL(STATUS_FAILURE, "an input was changed");
+done:
+    free(image);
+    return status;
+}
+
+/* After the call, which gave `status`. */
+static Status finish(Places *places, Status status) {
+    for (int i = 0; i < places->count; i++) {
+        if (status == STATUS_OK && places->list[i].memory)
+            status = collect(places, &places->list[i]);
+        places->backend->release(places->list[i].memory);
+    }
+    return status;
+}
+
+Status rig_noise(const Backend *backend, const NoiseArguments *host) {
+    Places places = {.backend = backend};
+    NoiseArguments a = *host; /* its inputs stay where they are */
+    a.x_t = place_floats(&places, host->x_t, host->samples * host->pixels, true);
+    a.eps = place_floats(&places, host->eps, host->samples * host->pixels, true);
+    a.t = place_floats(&places, host->t, host->samples, true);
+    return finish(&places, places.status == STATUS_OK ? backend->noise(&a) : places.status);
+}
+
+Status rig_loss(const Backend *backend, const LossArguments *host) {
+    Places places = {.backend = backend};
+    LossArguments a = *host;
+    const int64_t count = host->samples * host->pixels;
+    a.eps = place_floats(&places, host->eps, count, false);
+    a.eps_hat = place_floats(&places, host->eps_hat, count, false);
+    a.d_eps_hat = place_floats(&places, host->d_eps_hat, count, true);
+    return finish(&places, places.status == STATUS_OK ? backend->loss(&a) : places.status);
+}
+
+Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, int64_t count, float limit,
+                      bool *bad) {
+    Places places = {.backend = backend};
+    int64_t *placed = place(&places, sum, (size_t)count * sizeof *sum, true);
+    const float *values = place_floats(&places, value, count, false);
+    return finish(&places, places.status == STATUS_OK ? backend->accumulate(placed, values, count, limit, bad)
+                                                      : places.status);
+}
+
+Status rig_finish_gradient(const Backend *backend, float *gradient, const int64_t *sum, int64_t count,
+                           double *squares) {
+    Places places = {.backend = backend};
+    float *placed = place_floats(&places, gradient, count, true);
+    const int64_t *sums = place(&places, sum, (size_t)count * sizeof *sum, false);
+    return finish(&places, places.status == STATUS_OK ? backend->finish_gradient(placed, sums, count, squares)
+                                                      : places.status);
+}
+
+Status rig_adamw(const Backend *backend, const AdamWArguments *host) {
+    Places places = {.backend = backend};
+    AdamWArguments a = *host;
+    a.gradient = place_floats(&places, host->gradient, host->count, false);
+    a.parameter = place_floats(&places, host->parameter, host->count, true);
+    a.m = place_floats(&places, host->m, host->count, true);
+    a.v = place_floats(&places, host->v, host->count, true);
+    a.ema = place_floats(&places, host->ema, host->count, true);
+    return finish(&places, places.status == STATUS_OK ? backend->adamw(&a) : places.status);
+}
+
+/* Pointers to rows that lie one after another in the backend's memory, NULL where the host's are. */
+static const float *const *place_rows(Places *places, const float *const *rows, int64_t samples,
+                                      int64_t pixels, float *values, const float **addresses) {
+    if (!rows)
+        return NULL;
+    for (int64_t n = 0; n < samples; n++)
+        if (rows[n])
+            memcpy(values + n * pixels, rows[n], (size_t)pixels * sizeof *values);
+    float *placed = place_floats(places, values, samples * pixels, false);
+    for (int64_t n = 0; n < samples; n++)
+        addresses[n] = rows[n] ? placed + n * pixels : NULL;
+    return place(places, addresses, (size_t)samples * sizeof *addresses, false);
+}
+
+Status rig_reverse(const Backend *backend, const ReverseArguments *host) {
+    Status status = STATUS_OK;
+    Places places = {.backend = backend};
+    ReverseArguments a = *host;
+    const int64_t count = host->samples * host->pixels;
+    float *masks = NULL, *ys = NULL;
+    const float **mask_rows = NULL, **y_rows = NULL;
+    TRY(ALLOCATE(&masks, count));
+    TRY(ALLOCATE(&ys, count));
+    TRY(ALLOCATE(&mask_rows, host->samples));
+    TRY(ALLOCATE(&y_rows, host->samples));
+    a.seeds = place(&places, host->seeds, (size_t)host->samples * sizeof *host->seeds, false);
+    a.rng_samples =
+        place(&places, host->rng_samples, (size_t)host->samples * sizeof *host->rng_samples, false);
+    a.eps_hat = place_floats(&places, host->eps_hat, count, false);
+    a.mask = place_rows(&places, host->mask, host->samples, host->pixels, masks, mask_rows);
+    a.observed = place_rows(&places, host->observed, host->samples, host->pixels, ys, y_rows);
+    a.x = place_floats(&places, host->x, count, true);
+    status = finish(&places, places.status == STATUS_OK ? backend->reverse(&a) : places.status);
+done:
+    free(masks);
+    free(ys);
+    free(mask_rows);
+    free(y_rows);
+    return status;
+}

@@ -19,13 +19,31 @@ typedef struct CudaContext {
     int device; /* ordinal among the visible devices */
     cudaStream_t stream;
     struct cudnnContext *cudnn; /* a cudnnHandle_t, bound to `stream` */
+    struct CudnnPlans *plans;   /* compiled convolutions, cudnn_plans.h */
     int multiprocessors;
     size_t shared_bytes; /* shared memory a block may opt in to (cudaFuncSetAttribute) */
     bool tf32;           /* float convolutions may use TF32 tensor cores (precisions tf32 and bf16) */
 } CudaContext;
 
+/* Takes the local_rank-th visible device for this process, creates its stream and cuDNN's handle and puts a
+ * line for people into `description` ("NVIDIA H200, CUDA 13.0, cuDNN 9.19, bf16"). STATUS_FAILURE: no device,
+ * fewer devices than ranks, or a library refused; nothing is held then. Called by the backend's start and
+ * stop only. */
+enum { CUDA_DESCRIPTION_BYTES = 320 };
+Status cuda_context_start(int local_rank, int local_size, const char *precision,
+                          char description[CUDA_DESCRIPTION_BYTES]);
+void cuda_context_stop(void);
+
+/* Whether a device is visible; prints nothing. */
+bool cuda_device_visible(void);
+
 /* The context of this process: valid between the backend's start and stop. Never NULL. */
 const CudaContext *cuda_context(void);
+
+/* Zeroed device memory, 256-byte aligned, cleared before this returns; 0 bytes are rounded up. The caller
+ * releases it (NULL is fine). Not for `run`. */
+Status cuda_allocate(void **memory, size_t bytes);
+void cuda_release(void *memory);
 
 /* STATUS_OK, or STATUS_FAILURE "cudaMalloc(...): cudaErrorMemoryAllocation: out of memory". Usable in TRY. */
 #define CHECK_CUDA(call) cuda_check((call), #call)

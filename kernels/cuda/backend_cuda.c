@@ -1,0 +1,92 @@
+/* The CUDA backend: which kernel runs which op, and device memory. One device and one stream per process. */
+#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/kernels_cuda.h"
+
+static const OpKernel *const kernels[] = {
+    &kernel_cuda_time_embedding,
+    &kernel_cuda_linear,
+    &kernel_cuda_linear_backward_data,
+    &kernel_cuda_linear_backward_parameters,
+    &kernel_cuda_silu,
+    &kernel_cuda_silu_backward,
+    &kernel_cudnn_conv2d,
+    &kernel_cudnn_conv2d_backward_data,
+    &kernel_cudnn_conv2d_backward_parameters,
+    &kernel_cudnn_conv_transpose2d,
+    &kernel_cudnn_conv_transpose2d_backward_data,
+    &kernel_cudnn_conv_transpose2d_backward_parameters,
+    &kernel_cuda_group_norm,
+    &kernel_cuda_group_norm_backward,
+    &kernel_cuda_add,
+    &kernel_cuda_concat,
+    &kernel_cuda_slice,
+    NULL,
+};
+
+static char description[CUDA_DESCRIPTION_BYTES] = "CUDA, not started";
+
+static Status start(const BackendPlace *place) {
+    return cuda_context_start(place->local_rank, place->local_size, place->precision, description);
+}
+
+/* All launches go to one stream. */
+static int max_workers(void) {
+    return 1;
+}
+
+/* Between host and device: complete on return, and after everything launched before. */
+static Status copy_and_wait(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
+    Status status = STATUS_OK;
+    TRY(CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, kind, cuda_context()->stream)));
+    TRY(cuda_synchronize());
+done:
+    return status;
+}
+
+static Status copy_in(void *to, const void *from_host, size_t bytes) {
+    return bytes > 0 ? copy_and_wait(to, from_host, bytes, cudaMemcpyHostToDevice) : STATUS_OK;
+}
+
+static Status copy_out(void *to_host, const void *from, size_t bytes) {
+    return bytes > 0 ? copy_and_wait(to_host, from, bytes, cudaMemcpyDeviceToHost) : STATUS_OK;
+}
+
+static Status copy(void *to, const void *from, size_t bytes) {
+    if (bytes == 0)
+        return STATUS_OK;
+    return CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda_context()->stream));
+}
+
+static Status clear(void *memory, size_t bytes) {
+    if (bytes == 0)
+        return STATUS_OK;
+    return CHECK_CUDA(cudaMemsetAsync(memory, 0, bytes, cuda_context()->stream));
+}
+
+static const Backend backend = {
+    .name = "cuda",
+    .description = description,
+    .precisions = "bf16 fp32 tf32",
+    .start = start,
+    .stop = cuda_context_stop,
+    .is_available = cuda_device_visible,
+    .max_workers = max_workers,
+    .kernels = kernels,
+    .host_memory = false,
+    .allocate = cuda_allocate,
+    .release = cuda_release,
+    .copy_in = copy_in,
+    .copy_out = copy_out,
+    .copy = copy,
+    .clear = clear,
+    .noise = cuda_noise,
+    .loss = cuda_loss,
+    .accumulate = cuda_accumulate,
+    .finish_gradient = cuda_finish_gradient,
+    .adamw = cuda_adamw,
+    .reverse = cuda_reverse,
+};
+
+const Backend *backend_cuda(void) {
+    return &backend;
+}

@@ -1,0 +1,261 @@
+/* Convolutions and transposed convolutions: both are the three passes of one untransposed convolution between
+ * a large and a small tensor (cudnn_plan.h), in the reading of kernels/cpu/convolution.c:
+ *
+ *   conv2d                               x large, y small: forward, then the bias
+ *   conv2d_backward_data                 dx large, dy small: backward data
+ *   conv2d_backward_parameters           x large, dy small: backward weights; dbias = sum of dy
+ *   conv_transpose2d                     y large, x small: backward data, then the bias
+ *   conv_transpose2d_backward_data       dy large, dx small: forward
+ *   conv_transpose2d_backward_parameters dy large, x small: backward weights; dbias = sum of dy
+ *
+ * Where one side has a single channel, loops of our own compute the op instead. */
+#include "kernels/cuda/convolution_cudnn.h"
+
+#include <stdlib.h>
+
+#include "kernels/cuda/convolution_loops.h"
+#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/cudnn_plans.h"
+#include "kernels/cuda/kernels_cuda.h"
+#include "kernels/cuda/single_channel.h"
+#include "kernels/op_check.h"
+
+enum { BLOCK_ALIGNMENT = 256 };
+
+static size_t align_up(size_t bytes) {
+    return (bytes + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
+}
+
+/* One operand of an op. */
+typedef enum OperandSide { SIDE_INPUT, SIDE_OUTPUT } OperandSide;
+typedef struct Operand {
+    OperandSide side;
+    int index;
+} Operand;
+
+/* The passes and operands of the six ops, in ops.def's order of operands. */
+typedef struct OpPass {
+    OpKind kind;
+    CudnnPass pass;
+    Operand large, small;
+    bool bias; /* the op adds a bias, inputs[2], or computes its gradient, outputs[1] */
+} OpPass;
+
+static const OpPass op_passes[] = {
+    {OP_CONV2D, CUDNN_PASS_FORWARD, {SIDE_INPUT, 0}, {SIDE_OUTPUT, 0}, true},
+    {OP_CONV2D_BACKWARD_DATA, CUDNN_PASS_BACKWARD_DATA, {SIDE_OUTPUT, 0}, {SIDE_INPUT, 0}, false},
+    {OP_CONV2D_BACKWARD_PARAMETERS, CUDNN_PASS_BACKWARD_WEIGHTS, {SIDE_INPUT, 0}, {SIDE_INPUT, 1}, true},
+    {OP_CONV_TRANSPOSE2D, CUDNN_PASS_BACKWARD_DATA, {SIDE_OUTPUT, 0}, {SIDE_INPUT, 0}, true},
+    {OP_CONV_TRANSPOSE2D_BACKWARD_DATA, CUDNN_PASS_FORWARD, {SIDE_INPUT, 0}, {SIDE_OUTPUT, 0}, false},
+    {OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS,
+     CUDNN_PASS_BACKWARD_WEIGHTS,
+     {SIDE_INPUT, 1},
+     {SIDE_INPUT, 0},
+     true},
+};
+
+static const OpPass *find_pass(OpKind kind) {
+    for (size_t i = 0; i < sizeof op_passes / sizeof *op_passes; i++)
+        if (op_passes[i].kind == kind)
+            return &op_passes[i];
+    return NULL;
+}
+
+static Shape operand_shape(const OpDescription *op, Operand operand) {
+    return operand.side == SIDE_INPUT ? op->inputs[operand.index] : op->outputs[operand.index];
+}
+
+static DataType operand_type(const OpDescription *op, Operand operand) {
+    return operand.side == SIDE_INPUT ? op->input_types[operand.index] : op->output_types[operand.index];
+}
+
+bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *convolution) {
+    const OpPass *pass = find_pass(op->kind);
+    Shape large, small;
+    DataType type;
+    if (!pass || single_channel_wants(op))
+        return false;
+    large = operand_shape(op, pass->large);
+    small = operand_shape(op, pass->small);
+    type = operand_type(op, pass->large);
+    *convolution = (CudnnConvolution){
+        .pass = pass->pass,
+        .samples = large.d[0],
+        .large_h = large.d[1],
+        .large_w = large.d[2],
+        .large_c = large.d[3],
+        .small_h = small.d[1],
+        .small_w = small.d[2],
+        .small_c = small.d[3],
+        .kernel = op->attributes.kernel,
+        .stride = op->attributes.stride,
+        .pad = op->attributes.pad,
+        .type = type,
+        .weights_type = type,
+        .tf32 = tf32 && type == DATA_F32,
+    };
+    return true;
+}
+
+/* A prepared op that cuDNN computes. */
+typedef struct State {
+    CudnnConvolution convolution;
+    const CudnnPlan *plan; /* borrowed from the context */
+    const OpPass *pass;
+    size_t weights_bytes; /* of the packed weights or of their gradient, aligned */
+} State;
+
+static int64_t tap_count(const CudnnConvolution *c) {
+    return (int64_t)c->kernel * c->kernel;
+}
+
+/* The tensor that the bias belongs to: y of the forward ops, dy of the gradients. */
+static Shape biased_shape(const PreparedOp *op, const State *state) {
+    return state->pass->pass == CUDNN_PASS_BACKWARD_WEIGHTS ? op->description.inputs[1]
+                                                            : op->description.outputs[0];
+}
+
+static int64_t pixel_count(Shape shape) {
+    return shape.d[0] * shape.d[1] * shape.d[2];
+}
+
+/* Backward weights: workspace, packed gradient, partial sums of the bias. The other passes: workspace. */
+static size_t scratch_bytes(const PreparedOp *op, const State *state) {
+    size_t bytes = align_up(state->plan->workspace_bytes);
+    Shape biased = biased_shape(op, state);
+    if (state->pass->pass == CUDNN_PASS_BACKWARD_WEIGHTS)
+        bytes += state->weights_bytes + align_up(cuda_sum_pixels_bytes(pixel_count(biased), biased.d[3]));
+    return bytes + BLOCK_ALIGNMENT; /* for an aligned start */
+}
+
+static void release(PreparedOp *op) {
+    if (single_channel_wants(&op->description)) {
+        single_channel_release(op);
+        return;
+    }
+    free(op->state);
+    cuda_release(op->packed);
+    op->state = NULL;
+    op->packed = NULL;
+}
+
+static Status check_types(const OpDescription *op, const OpPass *pass) {
+    if (operand_type(op, pass->large) != operand_type(op, pass->small))
+        return status_error(STATUS_BAD_INPUT, "%s: expected both feature maps of one element type",
+                            op_name(op->kind));
+    return STATUS_OK;
+}
+
+static Status prepare(PreparedOp *op) {
+    Status status = STATUS_OK;
+    const CudaContext *context = cuda_context();
+    State *state = NULL;
+    TRY(op_check(&op->description));
+    if (single_channel_wants(&op->description))
+        return single_channel_prepare(op);
+    TRY(ALLOCATE(&state, 1));
+    op->state = state;
+    state->pass = find_pass(op->description.kind);
+    TRY(check_types(&op->description, state->pass));
+    (void)convolution_from_op(&op->description, context->tf32, &state->convolution);
+    const CudnnConvolution *c = &state->convolution;
+    TRY(cudnn_plans_get(context->plans, c, &state->plan));
+    state->weights_bytes =
+        align_up((size_t)(c->small_c * tap_count(c) * c->large_c * data_type_bytes(c->weights_type)));
+    op->implementation = state->plan->tensor_cores ? "cudnn:tensor_cores" : "cudnn";
+    op->scratch_bytes = scratch_bytes(op, state);
+    if (c->pass == CUDNN_PASS_BACKWARD_WEIGHTS)
+        goto done;
+    /* packed: the weights, then the bias in float */
+    op->packed_bytes = state->weights_bytes;
+    if (state->pass->bias)
+        op->packed_bytes += (size_t)biased_shape(op, state).d[3] * sizeof(float);
+    TRY(cuda_allocate(&op->packed, op->packed_bytes));
+done:
+    return status;
+}
+
+static float *packed_bias(const PreparedOp *op, const State *state) {
+    return (float *)((char *)op->packed + state->weights_bytes);
+}
+
+static Status pack(PreparedOp *op, const void *const *inputs) {
+    Status status = STATUS_OK;
+    const State *state = op->state;
+    cudaStream_t stream = cuda_context()->stream;
+    if (single_channel_wants(&op->description))
+        return single_channel_pack(op, inputs);
+    const CudnnConvolution *c = &state->convolution;
+    TRY(cuda_pack_weights(inputs[1], op->packed, c->weights_type, c->small_c, c->large_c, tap_count(c),
+                          stream));
+    if (state->pass->bias)
+        TRY(CHECK_CUDA(cudaMemcpyAsync(packed_bias(op, state), inputs[2],
+                                       (size_t)biased_shape(op, state).d[3] * sizeof(float),
+                                       cudaMemcpyDeviceToDevice, stream)));
+done:
+    return status;
+}
+
+static char *aligned(void *scratch) {
+    return (char *)align_up((uintptr_t)scratch);
+}
+
+/* cuDNN's interface has one set of tensors for all passes, so it takes each as writable. */
+static void *tensor(Operand operand, const void *const *inputs, void *const *outputs) {
+    return operand.side == SIDE_INPUT ? (void *)(uintptr_t)inputs[operand.index] : outputs[operand.index];
+}
+
+/* Forward and backward data, and the bias where there is one. */
+static Status run_data(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
+    Status status = STATUS_OK;
+    const State *state = op->state;
+    const CudaContext *context = cuda_context();
+    Shape y = op->description.outputs[0];
+    if (single_channel_wants(&op->description))
+        return single_channel_run(op, inputs, outputs, scratch);
+    TRY(cudnn_plan_run(state->plan, context->cudnn, tensor(state->pass->large, inputs, outputs), op->packed,
+                       tensor(state->pass->small, inputs, outputs), aligned(scratch)));
+    if (state->pass->bias)
+        TRY(cuda_add_bias(outputs[0], state->convolution.type, packed_bias(op, state), pixel_count(y), y.d[3],
+                          context->stream));
+done:
+    return status;
+}
+
+static Status run_parameters(const PreparedOp *op, const void *const *inputs, void *const *outputs,
+                             void *scratch) {
+    Status status = STATUS_OK;
+    const State *state = op->state;
+    const CudaContext *context = cuda_context();
+    if (single_channel_wants(&op->description))
+        return single_channel_run(op, inputs, outputs, scratch);
+    const CudnnConvolution *c = &state->convolution;
+    Shape dy = biased_shape(op, state);
+    char *workspace = aligned(scratch), *gradient = workspace + align_up(state->plan->workspace_bytes);
+    char *partial = gradient + state->weights_bytes;
+    TRY(cudnn_plan_run(state->plan, context->cudnn, tensor(state->pass->large, inputs, outputs), gradient,
+                       tensor(state->pass->small, inputs, outputs), workspace));
+    TRY(cuda_unpack_weights(gradient, c->weights_type, outputs[0], c->small_c, c->large_c, tap_count(c),
+                            context->stream));
+    TRY(cuda_sum_pixels(inputs[1], c->type, outputs[1], pixel_count(dy), dy.d[3], partial, context->stream));
+done:
+    return status;
+}
+
+#define CONVOLUTION_KERNEL(identifier, op, pack_function, run_function)                                      \
+    const OpKernel kernel_cudnn_##op = {                                                                     \
+        .kind = identifier,                                                                                  \
+        .name = #op "_cudnn",                                                                                \
+        .prepare = prepare,                                                                                  \
+        .pack = pack_function,                                                                               \
+        .run = run_function,                                                                                 \
+        .release = release,                                                                                  \
+    }
+
+CONVOLUTION_KERNEL(OP_CONV2D, conv2d, pack, run_data);
+CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_DATA, conv2d_backward_data, pack, run_data);
+CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_PARAMETERS, conv2d_backward_parameters, NULL, run_parameters);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D, conv_transpose2d, pack, run_data);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_DATA, conv_transpose2d_backward_data, pack, run_data);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS, conv_transpose2d_backward_parameters, NULL,
+                   run_parameters);

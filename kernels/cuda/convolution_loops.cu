@@ -1,0 +1,231 @@
+#include "kernels/cuda/convolution_loops.h"
+
+#include <cuda_bf16.h>
+
+#include "kernels/cuda/cuda_context.h"
+
+namespace {
+
+enum {
+    THREADS = 256,
+    MAX_BLOCKS = 1 << 16,
+    VECTOR_BYTES = 16,
+    CHUNK_PIXELS = 256,
+    FINAL_ROWS = 8,
+    WARP = 32
+};
+
+__device__ float to_float(float value) {
+    return value;
+}
+__device__ float to_float(__nv_bfloat16 value) {
+    return __bfloat162float(value);
+}
+__device__ void store(float *to, float value) {
+    *to = value;
+}
+__device__ void store(__nv_bfloat16 *to, float value) {
+    *to = __float2bfloat16_rn(value);
+}
+
+/* WIDTH values moved by one instruction. */
+template <typename T, int WIDTH> struct alignas(sizeof(T) * WIDTH) Vector { T v[WIDTH]; };
+
+unsigned blocks_for(int64_t items) {
+    int64_t blocks = (items + THREADS - 1) / THREADS;
+    return (unsigned)(blocks < 1 ? 1 : blocks > MAX_BLOCKS ? MAX_BLOCKS : blocks);
+}
+
+__device__ int64_t first_item() {
+    return (int64_t)blockIdx.x * THREADS + threadIdx.x;
+}
+
+__device__ int64_t item_step() {
+    return (int64_t)gridDim.x * THREADS;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) pack(const float *__restrict__ plain, T *__restrict__ packed,
+                                                int64_t outer, int64_t inner, int64_t taps) {
+    int64_t count = outer * inner * taps;
+    for (int64_t at = first_item(); at < count; at += item_step()) {
+        int64_t i = at % inner, tap = at / inner % taps, o = at / (inner * taps);
+        store(&packed[at], plain[(o * inner + i) * taps + tap]);
+    }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) unpack(const T *__restrict__ packed, float *__restrict__ plain,
+                                                  int64_t outer, int64_t inner, int64_t taps) {
+    int64_t count = outer * inner * taps;
+    for (int64_t at = first_item(); at < count; at += item_step()) {
+        int64_t tap = at % taps, i = at / taps % inner, o = at / (inner * taps);
+        plain[at] = to_float(packed[(o * taps + tap) * inner + i]);
+    }
+}
+
+template <typename T, int WIDTH>
+__global__ void __launch_bounds__(THREADS)
+    add_bias(T *__restrict__ y, const float *__restrict__ bias, int64_t vectors, int64_t row_vectors) {
+    Vector<T, WIDTH> *rows = reinterpret_cast<Vector<T, WIDTH> *>(y);
+    for (int64_t at = first_item(); at < vectors; at += item_step()) {
+        const float *row_bias = bias + at % row_vectors * WIDTH;
+        Vector<T, WIDTH> value = rows[at];
+#pragma unroll
+        for (int i = 0; i < WIDTH; i++)
+            store(&value.v[i], to_float(value.v[i]) + row_bias[i]);
+        rows[at] = value;
+    }
+}
+
+/* Sums of CHUNK_PIXELS rows: blockIdx.x is the chunk, blockIdx.y a group of columns. The block is `lanes`
+ * wide, a lane holding WIDTH neighbouring columns, and THREADS / lanes rows high; partial (chunks, channels).
+ */
+template <typename T, int WIDTH>
+__global__ void __launch_bounds__(THREADS)
+    sum_chunks(const T *__restrict__ values, float *__restrict__ partial, int64_t pixels, int64_t channels,
+               int lanes) {
+    __shared__ float sums[THREADS * WIDTH];
+    int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = THREADS / lanes;
+    int64_t column = ((int64_t)blockIdx.y * lanes + lane) * WIDTH;
+    int64_t first = (int64_t)blockIdx.x * CHUNK_PIXELS;
+    int64_t end = first + CHUNK_PIXELS < pixels ? first + CHUNK_PIXELS : pixels;
+    float total[WIDTH] = {};
+    if (column < channels && row < rows)
+        for (int64_t pixel = first + row; pixel < end; pixel += rows) {
+            Vector<T, WIDTH> value =
+                *reinterpret_cast<const Vector<T, WIDTH> *>(values + pixel * channels + column);
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++)
+                total[i] += to_float(value.v[i]);
+        }
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++)
+        sums[threadIdx.x * WIDTH + i] = total[i];
+    __syncthreads();
+    /* One thread per column adds the rows, in order. */
+    for (int at = threadIdx.x; at < lanes * WIDTH; at += THREADS) {
+        int64_t c = (int64_t)blockIdx.y * lanes * WIDTH + at;
+        float sum = 0;
+        for (int r = 0; r < rows; r++)
+            sum += sums[r * lanes * WIDTH + at];
+        if (c < channels)
+            partial[blockIdx.x * channels + c] = sum;
+    }
+}
+
+/* Adds the chunks in double, in order: FINAL_ROWS interleaved sums, then those. */
+__global__ void __launch_bounds__(WARP *FINAL_ROWS)
+    add_chunks(const float *__restrict__ partial, float *__restrict__ sums, int64_t chunks,
+               int64_t channels) {
+    __shared__ double totals[FINAL_ROWS][WARP];
+    int64_t c = (int64_t)blockIdx.x * WARP + threadIdx.x;
+    double total = 0;
+    if (c < channels)
+        for (int64_t chunk = threadIdx.y; chunk < chunks; chunk += FINAL_ROWS)
+            total += partial[chunk * channels + c];
+    totals[threadIdx.y][threadIdx.x] = total;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < channels) {
+        for (int row = 1; row < FINAL_ROWS; row++)
+            total += totals[row][threadIdx.x];
+        sums[c] = (float)total;
+    }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count, uint32_t seed) {
+    for (int64_t at = first_item(); at < count; at += item_step()) {
+        uint32_t bits = (uint32_t)at * 2654435761u + seed * 40503u;
+        bits = (bits ^ bits >> 15) * 2246822519u;
+        bits = (bits ^ bits >> 13) * 3266489917u;
+        store(&values[at], (float)(bits >> 8) * (1.0f / 8388608.0f) - 1.0f); /* 2^-23 of 24 bits */
+    }
+}
+
+template <typename T, int WIDTH>
+Status launch_add_bias(void *y, const float *bias, int64_t pixels, int64_t channels, cudaStream_t stream) {
+    int64_t vectors = pixels * channels / WIDTH;
+    add_bias<T, WIDTH><<<blocks_for(vectors), THREADS, 0, stream>>>((T *)y, bias, vectors, channels / WIDTH);
+    return cuda_check_launch("add_bias");
+}
+
+int64_t chunk_count(int64_t pixels) {
+    return (pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS;
+}
+
+template <typename T, int WIDTH>
+Status launch_sum_pixels(const void *values, float *sums, int64_t pixels, int64_t channels, float *partial,
+                         cudaStream_t stream) {
+    Status status;
+    int64_t vectors = channels / WIDTH, lanes = vectors < THREADS ? vectors : THREADS;
+    dim3 grid((unsigned)chunk_count(pixels), (unsigned)((vectors + lanes - 1) / lanes));
+    sum_chunks<T, WIDTH>
+        <<<grid, THREADS, 0, stream>>>((const T *)values, partial, pixels, channels, (int)lanes);
+    status = cuda_check_launch("sum_chunks");
+    if (status != STATUS_OK)
+        return status;
+    add_chunks<<<(unsigned)((channels + WARP - 1) / WARP), dim3(WARP, FINAL_ROWS), 0, stream>>>(
+        partial, sums, chunk_count(pixels), channels);
+    return cuda_check_launch("add_chunks");
+}
+
+} // namespace
+
+Status cuda_pack_weights(const float *plain, void *packed, DataType type, int64_t outer, int64_t inner,
+                         int64_t taps, cudaStream_t stream) {
+    unsigned blocks = blocks_for(outer * inner * taps);
+    if (type == DATA_BF16)
+        pack<<<blocks, THREADS, 0, stream>>>(plain, (__nv_bfloat16 *)packed, outer, inner, taps);
+    else
+        pack<<<blocks, THREADS, 0, stream>>>(plain, (float *)packed, outer, inner, taps);
+    return cuda_check_launch("pack_weights");
+}
+
+Status cuda_unpack_weights(const void *packed, DataType type, float *plain, int64_t outer, int64_t inner,
+                           int64_t taps, cudaStream_t stream) {
+    unsigned blocks = blocks_for(outer * inner * taps);
+    if (type == DATA_BF16)
+        unpack<<<blocks, THREADS, 0, stream>>>((const __nv_bfloat16 *)packed, plain, outer, inner, taps);
+    else
+        unpack<<<blocks, THREADS, 0, stream>>>((const float *)packed, plain, outer, inner, taps);
+    return cuda_check_launch("unpack_weights");
+}
+
+Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels,
+                     cudaStream_t stream) {
+    enum { BF16_WIDTH = VECTOR_BYTES / sizeof(__nv_bfloat16), FLOAT_WIDTH = VECTOR_BYTES / sizeof(float) };
+    if (type == DATA_BF16)
+        return channels % BF16_WIDTH == 0
+                   ? launch_add_bias<__nv_bfloat16, BF16_WIDTH>(y, bias, pixels, channels, stream)
+                   : launch_add_bias<__nv_bfloat16, 1>(y, bias, pixels, channels, stream);
+    return channels % FLOAT_WIDTH == 0
+               ? launch_add_bias<float, FLOAT_WIDTH>(y, bias, pixels, channels, stream)
+               : launch_add_bias<float, 1>(y, bias, pixels, channels, stream);
+}
+
+size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels) {
+    return (size_t)(chunk_count(pixels) * channels) * sizeof(float);
+}
+
+Status cuda_sum_pixels(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels,
+                       void *scratch, cudaStream_t stream) {
+    enum { BF16_WIDTH = VECTOR_BYTES / sizeof(__nv_bfloat16), FLOAT_WIDTH = VECTOR_BYTES / sizeof(float) };
+    float *partial = (float *)scratch;
+    if (type == DATA_BF16)
+        return channels % BF16_WIDTH == 0
+                   ? launch_sum_pixels<__nv_bfloat16, BF16_WIDTH>(values, sums, pixels, channels, partial,
+                                                                  stream)
+                   : launch_sum_pixels<__nv_bfloat16, 1>(values, sums, pixels, channels, partial, stream);
+    return channels % FLOAT_WIDTH == 0
+               ? launch_sum_pixels<float, FLOAT_WIDTH>(values, sums, pixels, channels, partial, stream)
+               : launch_sum_pixels<float, 1>(values, sums, pixels, channels, partial, stream);
+}
+
+Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed, cudaStream_t stream) {
+    if (type == DATA_BF16)
+        fill_random<<<blocks_for(count), THREADS, 0, stream>>>((__nv_bfloat16 *)values, count, seed);
+    else
+        fill_random<<<blocks_for(count), THREADS, 0, stream>>>((float *)values, count, seed);
+    return cuda_check_launch("fill_random");
+}

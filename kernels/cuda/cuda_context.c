@@ -1,0 +1,197 @@
+#include "kernels/cuda/cuda_context.h"
+
+#include <cudnn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "kernels/cuda/cudnn_plans.h"
+
+enum { MESSAGE_BYTES = 512, MIN_CUDNN = 90800 /* descriptions of devices: cudnn_plan.h */ };
+
+/* The device of this process and the memory of cuda_workspace. A process has one, as it has one device. */
+typedef struct ContextState {
+    CudaContext context;
+    void *workspace, *host_workspace;
+    size_t workspace_bytes, host_workspace_bytes;
+} ContextState;
+
+static ContextState state;
+
+const CudaContext *cuda_context(void) {
+    return &state.context;
+}
+
+/* ---- errors ---- */
+
+Status cuda_check(cudaError_t error, const char *call) {
+    if (error == cudaSuccess)
+        return STATUS_OK;
+    (void)cudaGetLastError(); /* reported here: not once more by the next launch */
+    return status_error(STATUS_FAILURE, "%s: %s: %s", call, cudaGetErrorName(error),
+                        cudaGetErrorString(error));
+}
+
+Status cudnn_check(int cudnn_status, const char *call) {
+    char message[MESSAGE_BYTES] = "";
+    if (cudnn_status == CUDNN_STATUS_SUCCESS)
+        return STATUS_OK;
+    cudnnGetLastErrorString(message, sizeof message);
+    for (char *at = message; *at; at++)
+        if (*at == '\n' || *at == '\r')
+            *at = ' ';
+    return status_error(STATUS_FAILURE, "%s: %s: %s", call, cudnnGetErrorString((cudnnStatus_t)cudnn_status),
+                        message);
+}
+
+Status cuda_check_launch(const char *kernel) {
+    return cuda_check(cudaGetLastError(), kernel);
+}
+
+Status cuda_synchronize(void) {
+    return CHECK_CUDA(cudaStreamSynchronize(state.context.stream));
+}
+
+/* ---- start and stop ---- */
+
+bool cuda_device_visible(void) {
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    (void)cudaGetLastError();
+    return error == cudaSuccess && count > 0;
+}
+
+/* An environment variable that holds a number; 0 if it does not. */
+static int environment_number(const char *name) {
+    const char *text = getenv(name);
+    return text ? atoi(text) : 0;
+}
+
+/* The i-th rank takes the i-th device. A scheduler that shows each rank only its own (srun --gpus-per-task)
+ * still counts all of them in SLURM_GPUS_ON_NODE; DDPM_MPI_SHARE_DEVICES=1 lets ranks share, for tests. */
+static Status choose_device(int local_rank, int local_size, int *device) {
+    Status status = STATUS_OK;
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    (void)cudaGetLastError();
+    if (error != cudaSuccess)
+        FAIL(STATUS_FAILURE, "no CUDA device: %s: %s", cudaGetErrorName(error), cudaGetErrorString(error));
+    if (count < 1)
+        FAIL(STATUS_FAILURE, "no CUDA device is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES");
+    bool own_device = environment_number("SLURM_GPUS_ON_NODE") >= local_size;
+    bool shared = environment_number("DDPM_MPI_SHARE_DEVICES") == 1;
+    if (local_size > count && !own_device && !shared)
+        FAIL(STATUS_FAILURE, "%d ranks on this node but %d GPU%s visible; start at most %d rank%s per node",
+             local_size, count, count == 1 ? " is" : "s are", count, count == 1 ? "" : "s");
+    if (local_size > count && !own_device && local_rank == 0)
+        log_warning("%d ranks share %d GPU%s (DDPM_MPI_SHARE_DEVICES)", local_size, count,
+                    count == 1 ? "" : "s");
+    *device = local_rank % count;
+done:
+    return status;
+}
+
+static void describe(const struct cudaDeviceProp *properties, const char *precision,
+                     char description[CUDA_DESCRIPTION_BYTES]) {
+    enum { CUDA_MAJOR = 1000, CUDA_MINOR = 10, CUDNN_MAJOR_UNIT = 10000, CUDNN_MINOR_UNIT = 100 };
+    int runtime = 0;
+    size_t cudnn = cudnnGetVersion();
+    (void)cudaRuntimeGetVersion(&runtime);
+    snprintf(description, CUDA_DESCRIPTION_BYTES, "%s, CUDA %d.%d, cuDNN %zu.%zu.%zu, %s", properties->name,
+             runtime / CUDA_MAJOR, runtime % CUDA_MAJOR / CUDA_MINOR, cudnn / CUDNN_MAJOR_UNIT,
+             cudnn % CUDNN_MAJOR_UNIT / CUDNN_MINOR_UNIT, cudnn % CUDNN_MINOR_UNIT, precision);
+}
+
+Status cuda_context_start(int local_rank, int local_size, const char *precision,
+                          char description[CUDA_DESCRIPTION_BYTES]) {
+    Status status = STATUS_OK;
+    CudaContext *context = &state.context;
+    struct cudaDeviceProp properties;
+    memset(&state, 0, sizeof state);
+    TRY(choose_device(local_rank, local_size, &context->device));
+    TRY(CHECK_CUDA(cudaSetDevice(context->device)));
+    TRY(CHECK_CUDA(cudaGetDeviceProperties(&properties, context->device)));
+    context->multiprocessors = properties.multiProcessorCount;
+    context->shared_bytes = properties.sharedMemPerBlockOptin;
+    context->tf32 = strcmp(precision, "fp32") != 0;
+    if (cudnnGetVersion() < MIN_CUDNN)
+        FAIL(STATUS_FAILURE, "cuDNN: expected version %d or later, found %zu", MIN_CUDNN, cudnnGetVersion());
+    TRY(CHECK_CUDA(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking)));
+    TRY(CHECK_CUDNN(cudnnCreate(&context->cudnn)));
+    TRY(CHECK_CUDNN(cudnnSetStream(context->cudnn, context->stream)));
+    TRY(cudnn_plans_open(&context->plans, context->cudnn, context->stream, properties.name));
+    describe(&properties, precision, description);
+done:
+    if (status != STATUS_OK)
+        cuda_context_stop();
+    return status;
+}
+
+void cuda_context_stop(void) {
+    CudaContext *context = &state.context;
+    cudnn_plans_close(context->plans);
+    if (context->cudnn)
+        (void)cudnnDestroy(context->cudnn);
+    cuda_release(state.workspace);
+    (void)cudaFreeHost(state.host_workspace);
+    if (context->stream)
+        (void)cudaStreamDestroy(context->stream);
+    memset(&state, 0, sizeof state);
+}
+
+/* ---- memory ---- */
+
+Status cuda_allocate(void **memory, size_t bytes) {
+    Status status = STATUS_OK;
+    cudaError_t error;
+    if (bytes == 0)
+        bytes = 1;
+    *memory = NULL;
+    error = cudaMalloc(memory, bytes);
+    (void)cudaGetLastError();
+    if (error != cudaSuccess)
+        FAIL(STATUS_FAILURE, "out of device memory: %zu bytes asked for: %s", bytes,
+             cudaGetErrorString(error));
+    TRY(CHECK_CUDA(cudaMemsetAsync(*memory, 0, bytes, state.context.stream)));
+    TRY(cuda_synchronize());
+done:
+    if (status != STATUS_OK) {
+        cuda_release(*memory);
+        *memory = NULL;
+    }
+    return status;
+}
+
+void cuda_release(void *memory) {
+    if (memory)
+        (void)cudaFree(memory);
+}
+
+Status cuda_workspace(size_t bytes, void **device, void **host) {
+    Status status = STATUS_OK;
+    enum { MIN_BYTES = 1 << 16 };
+    if (bytes < MIN_BYTES)
+        bytes = MIN_BYTES;
+    if ((device && bytes > state.workspace_bytes) || (host && bytes > state.host_workspace_bytes))
+        TRY(cuda_synchronize());
+    if (device && bytes > state.workspace_bytes) {
+        cuda_release(state.workspace);
+        state.workspace_bytes = 0;
+        TRY(cuda_allocate(&state.workspace, bytes));
+        state.workspace_bytes = bytes;
+    }
+    if (host && bytes > state.host_workspace_bytes) {
+        (void)cudaFreeHost(state.host_workspace);
+        state.host_workspace = NULL;
+        state.host_workspace_bytes = 0;
+        TRY(CHECK_CUDA(cudaMallocHost(&state.host_workspace, bytes)));
+        state.host_workspace_bytes = bytes;
+    }
+    if (device)
+        *device = state.workspace;
+    if (host)
+        *host = state.host_workspace;
+done:
+    return status;
+}

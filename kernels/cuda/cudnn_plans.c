@@ -1,0 +1,263 @@
+#include "kernels/cuda/cudnn_plans.h"
+
+#include <cudnn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "kernels/cuda/convolution_loops.h"
+#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/engine_file.h"
+
+/* cuDNN orders its proposals by expected speed; the fastest is hardly ever behind the first dozen. */
+enum { TIMED_PLANS = 12, WARM_UPS = 2, ROUNDS = 3, RUNS = 4 };
+static const size_t workspace_limit = (size_t)256 << 20;
+
+typedef struct Entry {
+    char name[CUDNN_NAME_BYTES];
+    CudnnProblem *problem;
+    CudnnPlan plan;
+    struct Entry *next;
+} Entry;
+
+struct CudnnPlans {
+    struct cudnnContext *handle;
+    cudaStream_t stream;
+    CudnnDevice device;
+    char path[ENGINE_FILE_PATH_BYTES];
+    bool file_usable;
+    Entry *entries; /* a few dozen */
+};
+
+Status cudnn_plans_open(CudnnPlans **out, struct cudnnContext *handle, cudaStream_t stream,
+                        const char *device_name) {
+    Status status = STATUS_OK;
+    CudnnPlans *plans = NULL;
+    *out = NULL;
+    TRY(ALLOCATE(&plans, 1));
+    plans->handle = handle;
+    plans->stream = stream;
+    TRY(cudnn_device_from_handle(&plans->device, handle));
+    plans->file_usable = engine_file_path(device_name, cudnnGetVersion(), plans->path) == STATUS_OK;
+    if (!plans->file_usable)
+        log_warning("cuDNN engines are not timed, since the choice cannot be kept: %s", status_message());
+    *out = plans;
+    plans = NULL;
+done:
+    free(plans);
+    return status;
+}
+
+static void entry_release(Entry *entry) {
+    if (!entry)
+        return;
+    cudnn_plan_release(&entry->plan);
+    cudnn_problem_release(entry->problem);
+    free(entry);
+}
+
+void cudnn_plans_close(CudnnPlans *plans) {
+    if (!plans)
+        return;
+    while (plans->entries) {
+        Entry *next = plans->entries->next;
+        entry_release(plans->entries);
+        plans->entries = next;
+    }
+    cudnn_device_release(plans->device);
+    free(plans);
+}
+
+/* ---- timing ---- */
+
+/* The tensors of a convolution and a workspace, filled with random numbers. */
+typedef struct Rig {
+    void *large, *weights, *small, *workspace;
+    cudaEvent_t begin, end;
+} Rig;
+
+static Status random_tensor(void **memory, DataType type, int64_t count, uint32_t seed, cudaStream_t stream) {
+    Status status = STATUS_OK;
+    TRY(cuda_allocate(memory, (size_t)(count * data_type_bytes(type))));
+    TRY(cuda_fill_random(*memory, type, count, seed, stream));
+done:
+    return status;
+}
+
+static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count,
+                         cudaStream_t stream) {
+    Status status = STATUS_OK;
+    size_t workspace = 0;
+    enum { SEED_LARGE = 1, SEED_WEIGHTS = 2, SEED_SMALL = 3 };
+    for (int i = 0; i < count; i++)
+        if (plans[i].workspace_bytes > workspace)
+            workspace = plans[i].workspace_bytes;
+    TRY(random_tensor(&rig->large, c->type, c->samples * c->large_h * c->large_w * c->large_c, SEED_LARGE,
+                      stream));
+    TRY(random_tensor(&rig->small, c->type, c->samples * c->small_h * c->small_w * c->small_c, SEED_SMALL,
+                      stream));
+    TRY(random_tensor(&rig->weights, c->weights_type, c->small_c * c->kernel * c->kernel * c->large_c,
+                      SEED_WEIGHTS, stream));
+    TRY(cuda_allocate(&rig->workspace, workspace));
+    TRY(CHECK_CUDA(cudaEventCreate(&rig->begin)));
+    TRY(CHECK_CUDA(cudaEventCreate(&rig->end)));
+done:
+    return status;
+}
+
+static void rig_release(Rig *rig) {
+    cuda_release(rig->large);
+    cuda_release(rig->weights);
+    cuda_release(rig->small);
+    cuda_release(rig->workspace);
+    if (rig->begin)
+        (void)cudaEventDestroy(rig->begin);
+    if (rig->end)
+        (void)cudaEventDestroy(rig->end);
+}
+
+static Status run_times(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, int times) {
+    Status status = STATUS_OK;
+    for (int i = 0; i < times; i++)
+        TRY(cudnn_plan_run(plan, plans->handle, rig->large, rig->weights, rig->small, rig->workspace));
+done:
+    return status;
+}
+
+/* Milliseconds of one run: the best round, which the fewest other things disturbed. */
+static Status time_plan(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, float *best) {
+    Status status = STATUS_OK;
+    TRY(run_times(plans, rig, plan, WARM_UPS));
+    for (int round = 0; round < ROUNDS; round++) {
+        float elapsed;
+        TRY(CHECK_CUDA(cudaEventRecord(rig->begin, plans->stream)));
+        TRY(run_times(plans, rig, plan, RUNS));
+        TRY(CHECK_CUDA(cudaEventRecord(rig->end, plans->stream)));
+        TRY(CHECK_CUDA(cudaEventSynchronize(rig->end)));
+        TRY(CHECK_CUDA(cudaEventElapsedTime(&elapsed, rig->begin, rig->end)));
+        if (round == 0 || elapsed / RUNS < *best)
+            *best = elapsed / RUNS;
+    }
+done:
+    return status;
+}
+
+/* Index of the fastest; a plan that fails to run is passed over. */
+static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convolution,
+                      const CudnnPlan *candidates, int count, int *chosen) {
+    Status status = STATUS_OK;
+    Rig rig = {0};
+    float least = 0, milliseconds = 0;
+    *chosen = -1;
+    TRY(rig_create(&rig, convolution, candidates, count, plans->stream));
+    for (int i = 0; i < count; i++) {
+        if (time_plan(plans, &rig, &candidates[i], &milliseconds) != STATUS_OK) {
+            log_warning("cuDNN engine %lld is passed over: %s", (long long)candidates[i].engine.index,
+                        status_message());
+            continue;
+        }
+        if (*chosen < 0 || milliseconds < least) {
+            *chosen = i;
+            least = milliseconds;
+        }
+    }
+    TRY(cuda_synchronize()); /* names a failure that outlasts the plan that caused it */
+    if (*chosen < 0)
+        FAIL(STATUS_FAILURE, "none of cuDNN's %d engines runs", count);
+done:
+    rig_release(&rig);
+    return status;
+}
+
+/* ---- choosing ---- */
+
+/* The fastest of cuDNN's proposals, or the first of them where the choice could not be kept. */
+static Status choose(const CudnnPlans *plans, const CudnnConvolution *convolution, bool timed, Entry *entry) {
+    Status status = STATUS_OK;
+    CudnnPlan candidates[TIMED_PLANS] = {0};
+    CudnnCandidates counts;
+    int count = 0, chosen = 0;
+    TRY(cudnn_problem_plans(entry->problem, workspace_limit, timed ? TIMED_PLANS : 1, candidates, &count,
+                            &counts));
+    if (count == 0)
+        FAIL(STATUS_FAILURE,
+             "none of the %d engines that cuDNN proposes is usable: %d nondeterministic, %d imprecise, "
+             "%d dependent on the place in the batch, %d compiled at run time, %d unsupported, "
+             "%d with too large a workspace",
+             counts.proposed, counts.nondeterministic, counts.imprecise, counts.slot_dependent,
+             counts.runtime_compiled, counts.unsupported, counts.too_large);
+    if (count > 1)
+        TRY(fastest(plans, convolution, candidates, count, &chosen));
+    entry->plan = candidates[chosen];
+    memset(&candidates[chosen], 0, sizeof candidates[chosen]);
+done:
+    for (int i = 0; i < count; i++)
+        cudnn_plan_release(&candidates[i]);
+    return status;
+}
+
+/* The plan that the file remembers; entry->plan stays empty without one that still works. */
+static Status recall(int file, Entry *entry) {
+    Status status = STATUS_OK;
+    char text[CUDNN_ENGINE_BYTES];
+    CudnnEngine engine;
+    bool found;
+    TRY(engine_file_find(file, entry->name, sizeof text, text, &found));
+    if (!found)
+        goto done;
+    if (!cudnn_engine_parse(text, &engine) ||
+        cudnn_problem_plan(entry->problem, workspace_limit, &engine, &entry->plan) != STATUS_OK)
+        log_warning("the remembered cuDNN engine %s for %s is not usable and chosen anew", text, entry->name);
+done:
+    return status;
+}
+
+static void give_up_file(CudnnPlans *plans) {
+    log_warning("cuDNN engines are not timed, since the choice cannot be kept: %s", status_message());
+    plans->file_usable = false;
+}
+
+/* One process at a time, so that all take the same plan. */
+static Status recall_or_choose(CudnnPlans *plans, const CudnnConvolution *convolution, Entry *entry) {
+    Status status = STATUS_OK;
+    char text[CUDNN_ENGINE_BYTES];
+    int file = -1;
+    if (plans->file_usable && engine_file_open(plans->path, &file) != STATUS_OK)
+        give_up_file(plans);
+    if (file >= 0 && recall(file, entry) != STATUS_OK)
+        give_up_file(plans);
+    if (entry->plan.descriptor)
+        goto done;
+    TRY(choose(plans, convolution, plans->file_usable, entry));
+    cudnn_engine_format(&entry->plan.engine, text);
+    if (plans->file_usable && engine_file_add(file, entry->name, text) != STATUS_OK)
+        give_up_file(plans);
+done:
+    engine_file_close(file);
+    return status;
+}
+
+Status cudnn_plans_get(CudnnPlans *plans, const CudnnConvolution *convolution, const CudnnPlan **plan) {
+    Status status = STATUS_OK;
+    Entry *entry = NULL;
+    char name[CUDNN_NAME_BYTES];
+    cudnn_convolution_name(convolution, name);
+    for (entry = plans->entries; entry; entry = entry->next)
+        if (strcmp(entry->name, name) == 0) {
+            *plan = &entry->plan;
+            return STATUS_OK;
+        }
+    TRY(ALLOCATE(&entry, 1));
+    memcpy(entry->name, name, sizeof name);
+    TRY(cudnn_problem_create(&entry->problem, convolution, plans->device));
+    TRY(recall_or_choose(plans, convolution, entry));
+    entry->next = plans->entries;
+    plans->entries = entry;
+    *plan = &entry->plan;
+    entry = NULL;
+done:
+    if (status != STATUS_OK)
+        status = status_context(status, "convolution %s", name);
+    entry_release(entry);
+    return status;
+}

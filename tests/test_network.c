@@ -1,24 +1,45 @@
 /* The whole network: output, gradients and ten optimizer steps against PyTorch (tests/vectors/README.md), and
- * what a shard promises: no sample depends on its slot or its neighbours. usage: test_network VECTORS */
+ * what a shard promises: no sample depends on its slot or its neighbours.
+ *
+ * test_network VECTORS                       both CPU backends
+ * test_network VECTORS BACKEND [PRECISION]   another one; exit status 77 if there is no device for it */
 #include <inttypes.h>
 
 #include "core/rng.h"
 #include "io/hdf5_file.h"
 #include "model/network.h"
 #include "test.h"
+#include "test_backend.h"
 #include "training/optimizer.h"
 
 enum { LEARNING_STEPS = 10, OVERFIT_STEPS = 150 };
 
+/* Largest relative L2 errors against PyTorch's float64. */
+typedef struct Tolerances {
+    const char *precision;
+    double forward, gradient, one_gradient; /* output; all gradients together; one tensor's */
+    double after, one_after;                /* parameters after ten steps, together and one tensor */
+    double scalar;                          /* each step's loss and gradient norm */
+} Tolerances;
+
 /* Float32 against float64 rounded once: an element is off by about 6e-8 times the square root of the number
- * of roundings behind it, some 10^4 here; PyTorch's own float32 is 5e-7 away at the output. */
-static const double forward_tolerance = 1e-5, gradient_tolerance = 1e-5;
-/* AdamW divides by sqrt(v), which turns the rounding of a small gradient into a change of the size of the
- * learning rate: PyTorch's float32 is 5e-5 from its own float64 in single tensors after ten steps. */
-static const double all_parameters_tolerance = 2e-5, one_parameter_tolerance = 2e-4;
-/* A sum over all pixels or parameters in double of float32 values; the first step shows 1e-6, later ones
- * inherit the parameters' error. */
-static const double scalar_tolerance = 1e-4;
+ * of roundings behind it, some 10^4 here; PyTorch's own float32 is 5e-7 away at the output.
+ * AdamW divides by sqrt(v), which turns the rounding of a small gradient into a change of the size of the
+ * learning rate: PyTorch's float32 is 5e-5 from its own float64 in single tensors after ten steps.
+ * Losses and norms are sums over all pixels or parameters in double of float32 values; the first step shows
+ * 1e-6, later ones inherit the parameters' error. */
+static const Tolerances host_tolerances = {"fp32", 1e-5, 1e-5, 1e-5, 2e-5, 2e-4, 1e-4};
+
+/* A device's library chooses among algorithms, of which some (Winograd) round ten times as much. TF32 rounds
+ * what is multiplied to 11 bits (5e-4) and bf16 to 8 bits (4e-3), in about 20 layers one after the other:
+ * errors grow to several times that, in bf16 to 1-5 percent of all gradients and about 11 percent of the
+ * worst tensor (PyTorch's autocast shows the same). AdamW's first steps are the sign of the gradient times
+ * the learning rate, whatever its size: parameters are compared in float32 only. */
+static const Tolerances device_tolerances[] = {
+    {"fp32", 1e-4, 1e-4, 1e-4, 1e-4, 1e-3, 2e-4},
+    {"tf32", 0.005, 0.01, 0.03, INFINITY, INFINITY, 0.01},
+    {"bf16", 0.03, 0.05, 0.2, INFINITY, INFINITY, 0.05},
+};
 
 static const UnetOptions small = {.channel_count = 3,
                                   .channels = {8, 16, 24},
@@ -48,25 +69,36 @@ typedef struct Rig {
     double loss;
 } Rig;
 
-static void rig_create(Rig *rig, const char *backend, const UnetOptions *unet, int64_t batch,
+static int threads(const Backend *backend) {
+    return backend->max_workers ? backend->max_workers() : 2;
+}
+
+static void to_backend(const Backend *backend, void *to, const void *from, int64_t count) {
+    CHECK_OK(backend->copy_in(to, from, (size_t)count * sizeof(float)));
+}
+
+static void from_backend(const Backend *backend, void *to, const void *from, int64_t count) {
+    CHECK_OK(backend->copy_out(to, from, (size_t)count * sizeof(float)));
+}
+
+static void rig_create(Rig *rig, const Backend *backend, const UnetOptions *unet, int64_t batch,
                        const OptimizerOptions *optimizer) {
-    NetworkOptions options = {
-        .unet = *unet, .backend = backend_find(backend), .workers = 1, .training = true};
+    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1, .training = true};
     *rig = (Rig){.backend = options.backend,
                  .shard = unet->batch,
                  .batch = batch,
                  .pixels = unet->height * unet->width};
-    CHECK(rig->backend);
     CHECK_OK(network_create(&rig->network, &options));
-    CHECK_OK(optimizer_create(&rig->optimizer, rig->backend, rig->network->graph, optimizer, 2));
-    CHECK_OK(ALLOCATE(&rig->sums, rig->optimizer.count));
+    CHECK_OK(
+        optimizer_create(&rig->optimizer, rig->backend, rig->network->graph, optimizer, threads(backend)));
+    CHECK_OK(backend->allocate((void **)&rig->sums, (size_t)rig->optimizer.count * sizeof *rig->sums));
     CHECK_OK(ALLOCATE(&rig->eps_hat, batch * rig->pixels));
 }
 
 static void rig_release(Rig *rig) {
+    rig->backend->release(rig->sums);
     network_destroy(rig->network);
     optimizer_release(&rig->optimizer);
-    free(rig->sums);
     free(rig->eps_hat);
 }
 
@@ -78,38 +110,43 @@ static Status add_gradient(void *context, int parameter, const float *gradient) 
 
 /* eps_hat, loss and, in sums, the gradient of the mean loss, shard by shard. */
 static void rig_gradient(Rig *rig, const float *x_t, const float *t, const float *eps) {
-    size_t bytes = (size_t)(rig->shard * rig->pixels) * sizeof(float);
     Network *network = rig->network;
-    memset(rig->sums, 0, (size_t)rig->optimizer.count * sizeof *rig->sums);
+    const Backend *backend = rig->backend;
+    const int64_t values = rig->shard * rig->pixels;
+    float *placed_eps = NULL;
+    CHECK_OK(backend->allocate((void **)&placed_eps, (size_t)values * sizeof *placed_eps));
+    CHECK_OK(backend->clear(rig->sums, (size_t)rig->optimizer.count * sizeof *rig->sums));
     rig->loss = 0;
     rig->bad = false;
     for (int64_t first = 0; first < rig->batch; first += rig->shard) {
         int64_t at = first * rig->pixels;
         double loss_sum = 0;
-        memcpy(network_input(network, 0), x_t + at, bytes);
-        memcpy(network_timesteps(network, 0), t + first, (size_t)rig->shard * sizeof(float));
+        to_backend(backend, network_input(network, 0), x_t + at, values);
+        to_backend(backend, network_timesteps(network, 0), t + first, rig->shard);
+        to_backend(backend, placed_eps, eps + at, values);
         CHECK_OK(network_forward(network, 0));
-        memcpy(rig->eps_hat + at, network_output(network, 0), bytes);
+        from_backend(backend, rig->eps_hat + at, network_output(network, 0), values);
         LossArguments loss = {
             .samples = rig->shard,
             .real_samples = rig->shard,
             .pixels = rig->pixels,
             .batch = rig->batch,
-            .eps = eps + at,
+            .eps = placed_eps,
             .eps_hat = network_output(network, 0),
             .d_eps_hat = network_output_gradient(network, 0),
             .loss_sum = &loss_sum,
         };
-        CHECK_OK(rig->backend->loss(&loss));
+        CHECK_OK(backend->loss(&loss));
         CHECK_OK(network_backward(network, 0, add_gradient, rig));
         rig->loss += loss_sum / (double)rig->batch;
     }
+    backend->release(placed_eps);
 }
 
 static void rig_step(Rig *rig, int64_t step, OptimizerReport *out) {
     CHECK(!rig->bad);
     CHECK_OK(optimizer_step(&rig->optimizer, rig->sums, step, out));
-    CHECK_OK(network_load(rig->network, rig->optimizer.parameters, 2));
+    CHECK_OK(network_load(rig->network, rig->optimizer.parameters, threads(rig->backend)));
 }
 
 /* ---- PyTorch's vectors ---- */
@@ -205,47 +242,56 @@ static double compare_tensors(const Graph *graph, const float *found, const floa
     return worst;
 }
 
-static void check_scalars(const char *name, double found, double expected, double *worst) {
+static void check_scalars(const char *name, double found, double expected, double tolerance, double *worst) {
     double error = fabs(found - expected) / fabs(expected);
-    if (!(error <= scalar_tolerance)) {
+    if (!(error <= tolerance)) {
         printf("%s: found %.9g, expected %.9g\n", name, found, expected);
         CHECK(false);
     }
     *worst = error <= *worst ? *worst : error;
 }
 
-static void test_against_torch(const Vectors *v, const char *backend, int64_t shard) {
+static void test_against_torch(const Vectors *v, const Backend *backend, const Tolerances *tolerances,
+                               int64_t shard) {
     UnetOptions unet = v->unet;
     Rig rig;
     unet.batch = shard;
+    unet.activation_type = backend_activation_type(tolerances->precision);
     rig_create(&rig, backend, &unet, small.batch, &v->optimizer);
     const Graph *graph = rig.network->graph;
+    const int64_t count = rig.optimizer.count;
     float *initial = read_group(v, graph, "/parameters"), *gradients = read_group(v, graph, "/gradients");
-    float *after = read_group(v, graph, "/parameters_after_10");
-    double scalars = 0, gradient_error = 0, output_error = 0, squares;
-    memcpy(rig.optimizer.parameters, initial, (size_t)rig.optimizer.count * sizeof(float));
-    CHECK_OK(network_load(rig.network, rig.optimizer.parameters, 2));
+    float *after = read_group(v, graph, "/parameters_after_10"), *found = NULL;
+    double scalars = 0, gradient_error = 0, worst_gradient = 0, output_error = 0, squares;
+    CHECK_OK(ALLOCATE(&found, count));
+    to_backend(backend, rig.optimizer.parameters, initial, count);
+    CHECK_OK(network_load(rig.network, rig.optimizer.parameters, threads(backend)));
     for (int step = 0; step < LEARNING_STEPS; step++) {
         OptimizerReport done = {0};
         rig_gradient(&rig, v->x_t, v->t, v->eps);
         if (step == 0) {
             output_error = test_relative_error(rig.eps_hat, v->eps_hat, small.batch * rig.pixels);
-            CHECK(output_error <= forward_tolerance);
-            CHECK_OK(rig.backend->finish_gradient(rig.optimizer.gradient, rig.sums, rig.optimizer.count,
-                                                  &squares));
-            gradient_error = compare_tensors(graph, rig.optimizer.gradient, gradients, gradient_tolerance);
+            CHECK(output_error <= tolerances->forward);
+            CHECK_OK(backend->finish_gradient(rig.optimizer.gradient, rig.sums, count, &squares));
+            from_backend(backend, found, rig.optimizer.gradient, count);
+            gradient_error = test_relative_error(found, gradients, count);
+            CHECK(gradient_error <= tolerances->gradient);
+            worst_gradient = compare_tensors(graph, found, gradients, tolerances->one_gradient);
         }
         rig_step(&rig, step, &done);
-        check_scalars("loss", rig.loss, v->losses[step], &scalars);
-        check_scalars("gradient norm", done.gradient_norm, v->norms[step], &scalars);
+        check_scalars("loss", rig.loss, v->losses[step], tolerances->scalar, &scalars);
+        check_scalars("gradient norm", done.gradient_norm, v->norms[step], tolerances->scalar, &scalars);
     }
-    double all = test_relative_error(rig.optimizer.parameters, after, rig.optimizer.count);
-    CHECK(all <= all_parameters_tolerance);
-    double worst = compare_tensors(graph, rig.optimizer.parameters, after, one_parameter_tolerance);
-    printf("%-13s shards of %" PRId64
-           ": output %.1e, gradients %.1e, losses and norms %.1e; after 10 steps all %.1e, "
+    from_backend(backend, found, rig.optimizer.parameters, count);
+    double all = test_relative_error(found, after, count);
+    CHECK(all <= tolerances->after);
+    double worst = compare_tensors(graph, found, after, tolerances->one_after);
+    printf("%-13s %s, shards of %" PRId64
+           ": output %.1e, gradients %.1e, worst %.1e, losses and norms %.1e; after 10 steps all %.1e, "
            "worst tensor %.1e\n",
-           backend, shard, output_error, gradient_error, scalars, all, worst);
+           backend->name, tolerances->precision, shard, output_error, gradient_error, worst_gradient, scalars,
+           all, worst);
+    free(found);
     free(initial);
     free(gradients);
     free(after);
@@ -258,13 +304,15 @@ static void fill_normal(float *data, int64_t count, uint32_t sample) {
     rng_fill_normal(rng_key(1, RNG_TEST, 0, sample), data, count);
 }
 
-static void test_overfit(const char *backend) {
+static void test_overfit(const Backend *backend, const char *precision) {
     OptimizerOptions options = {.learning_rate = 3e-3, .clip_norm = 1, .ema_decay = 0.9};
     int64_t elements = small.batch * small.height * small.width;
     float *x_t = NULL, *eps = NULL, *t = NULL, *initial = NULL;
+    UnetOptions unet = small;
     Rig rig;
     double first = 0;
-    rig_create(&rig, backend, &small, small.batch, &options);
+    unet.activation_type = backend_activation_type(precision);
+    rig_create(&rig, backend, &unet, small.batch, &options);
     CHECK_OK(ALLOCATE(&x_t, elements));
     CHECK_OK(ALLOCATE(&eps, elements));
     CHECK_OK(ALLOCATE(&t, small.batch));
@@ -274,15 +322,15 @@ static void test_overfit(const char *backend) {
     for (int64_t i = 0; i < small.batch; i++)
         t[i] = (float)(70 * i);
     network_initialise(rig.network->graph, 3, initial);
-    memcpy(rig.optimizer.parameters, initial, (size_t)rig.optimizer.count * sizeof(float));
-    CHECK_OK(network_load(rig.network, rig.optimizer.parameters, 2));
+    to_backend(backend, rig.optimizer.parameters, initial, rig.optimizer.count);
+    CHECK_OK(network_load(rig.network, rig.optimizer.parameters, threads(backend)));
     for (int step = 0; step < OVERFIT_STEPS; step++) {
         OptimizerReport done = {0};
         rig_gradient(&rig, x_t, t, eps);
         first = step == 0 ? rig.loss : first;
         rig_step(&rig, step, &done);
     }
-    printf("%-13s one batch, %d steps: loss %.4f -> %.4f\n", backend, OVERFIT_STEPS, first, rig.loss);
+    printf("%-13s one batch, %d steps: loss %.4f -> %.4f\n", backend->name, OVERFIT_STEPS, first, rig.loss);
     CHECK(rig.loss < 0.2 * first); /* a network that learns nothing stays at 1 */
     free(x_t);
     free(eps);
@@ -291,76 +339,119 @@ static void test_overfit(const char *backend) {
     rig_release(&rig);
 }
 
+/* A forward pass of a batch that lies in host memory; the output replaces x. */
+static void run_forward(Network *network, float *x, const float *t, int64_t slots, int64_t pixels) {
+    to_backend(network->backend, network_input(network, 0), x, slots * pixels);
+    to_backend(network->backend, network_timesteps(network, 0), t, slots);
+    CHECK_OK(network_forward(network, 0));
+    from_backend(network->backend, x, network_output(network, 0), slots * pixels);
+}
+
+static Network *create_random(const Backend *backend, const UnetOptions *unet, float **parameters) {
+    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1};
+    Network *network = NULL;
+    float *initial = NULL;
+    CHECK_OK(network_create(&network, &options));
+    const int64_t count = network->graph->parameter_elements;
+    CHECK_OK(ALLOCATE(&initial, count));
+    CHECK_OK(backend->allocate((void **)parameters, (size_t)count * sizeof **parameters));
+    network_initialise(network->graph, 5, initial);
+    int output =
+        graph_find_parameter(network->graph, "out.conv.weight"); /* may begin at zero: hides everything */
+    CHECK(output >= 0);
+    fill_normal(initial + network->graph->parameters[output].offset, network->graph->parameters[output].count,
+                99);
+    to_backend(backend, *parameters, initial, count);
+    CHECK_OK(network_load(network, *parameters, 1));
+    free(initial);
+    return network;
+}
+
 /* One sample's output in every slot, with other neighbours each time, has the same bits; a NaN stays in its
  * sample. */
-static void test_slots(const char *backend, const UnetOptions *shape, int64_t slots) {
+static void test_slots(const Backend *backend, const char *precision, const UnetOptions *shape,
+                       int64_t slots) {
     UnetOptions unet = *shape;
+    const int64_t pixels = unet.height * unet.width;
+    const size_t sample_bytes = (size_t)pixels * sizeof(float);
+    float *parameters = NULL, *sample = NULL, *expected = NULL, *clean = NULL, *x = NULL, *t = NULL;
     unet.batch = slots;
-    NetworkOptions options = {.unet = unet, .backend = backend_find(backend), .workers = 1};
-    Network *network = NULL;
-    int64_t pixels = unet.height * unet.width;
-    float *parameters = NULL, *sample = NULL, *expected = NULL, *clean = NULL;
-    CHECK_OK(network_create(&network, &options));
-    CHECK_OK(options.backend->allocate((void **)&parameters,
-                                       (size_t)network->graph->parameter_elements * sizeof(float)));
+    unet.activation_type = backend_activation_type(precision);
+    Network *network = create_random(backend, &unet, &parameters);
     CHECK_OK(ALLOCATE(&sample, pixels));
     CHECK_OK(ALLOCATE(&expected, pixels));
     CHECK_OK(ALLOCATE(&clean, slots * pixels));
-    network_initialise(network->graph, 5, parameters);
-    CHECK_OK(network_load(network, parameters, 1));
+    CHECK_OK(ALLOCATE(&x, slots * pixels));
+    CHECK_OK(ALLOCATE(&t, slots));
     fill_normal(sample, pixels, 100);
     for (int64_t slot = 0; slot < slots; slot++) {
         for (int64_t i = 0; i < slots; i++) {
-            fill_normal(network_input(network, 0) + i * pixels, pixels, (uint32_t)(slot * slots + i));
-            network_timesteps(network, 0)[i] = (float)(slot + 13 * i);
+            fill_normal(x + i * pixels, pixels, (uint32_t)(slot * slots + i));
+            t[i] = (float)(slot + 13 * i);
         }
-        memcpy(network_input(network, 0) + slot * pixels, sample, (size_t)pixels * sizeof(float));
-        network_timesteps(network, 0)[slot] = 42;
-        CHECK_OK(network_forward(network, 0));
-        const float *found = network_output(network, 0) + slot * pixels;
+        memcpy(x + slot * pixels, sample, sample_bytes);
+        t[slot] = 42;
+        run_forward(network, x, t, slots, pixels);
+        const float *found = x + slot * pixels;
         if (slot == 0)
-            memcpy(expected, found, (size_t)pixels * sizeof(float));
-        CHECK(isfinite(found[0]) && memcmp(found, expected, (size_t)pixels * sizeof(float)) == 0);
+            memcpy(expected, found, sample_bytes);
+        CHECK(isfinite(found[0]) && memcmp(found, expected, sample_bytes) == 0);
     }
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < slots; i++) {
-            fill_normal(network_input(network, 0) + i * pixels, pixels, (uint32_t)i);
-            network_timesteps(network, 0)[i] = (float)i;
+            fill_normal(x + i * pixels, pixels, (uint32_t)i);
+            t[i] = (float)i;
         }
         if (pass == 1)
-            network_input(network, 0)[1 * pixels + pixels / 2] = NAN;
-        CHECK_OK(network_forward(network, 0));
+            x[1 * pixels + pixels / 2] = NAN;
+        run_forward(network, x, t, slots, pixels);
         if (pass == 0)
-            memcpy(clean, network_output(network, 0), (size_t)(slots * pixels) * sizeof(float));
+            memcpy(clean, x, sample_bytes * (size_t)slots);
     }
     for (int64_t i = 0; i < slots; i++) {
-        const float *found = network_output(network, 0) + i * pixels;
-        bool same = memcmp(found, clean + i * pixels, (size_t)pixels * sizeof(float)) == 0;
+        const float *found = x + i * pixels;
+        bool same = memcmp(found, clean + i * pixels, sample_bytes) == 0;
         CHECK(i == 1 ? isnan(found[0]) && isnan(found[pixels - 1]) : same);
     }
-    options.backend->release(parameters);
+    backend->release(parameters);
     free(sample);
     free(expected);
     free(clean);
+    free(x);
+    free(t);
     network_destroy(network);
 }
 
-int main(int argc, char **argv) {
-    static const char *const backends[] = {"cpu", "cpu_reference"};
+static const Tolerances *find_tolerances(const char *precision) {
+    for (size_t i = 0; i < sizeof device_tolerances / sizeof *device_tolerances; i++)
+        if (strcmp(device_tolerances[i].precision, precision) == 0)
+            return &device_tolerances[i];
+    printf("no tolerances for precision %s\n", precision);
+    exit(2);
+}
+
+static void test_backend(const Vectors *vectors, const Backend *backend, const Tolerances *tolerances) {
     static const int64_t shards[] = {4, 2, 1};
+    for (size_t s = 0; vectors->file && s < sizeof shards / sizeof *shards; s++)
+        test_against_torch(vectors, backend, tolerances, shards[s]);
+    test_slots(backend, tolerances->precision, &small, 5);
+}
+
+int main(int argc, char **argv) {
     Vectors vectors;
-    if (argc != 2) {
-        printf("usage: test_network VECTORS\n");
+    if (argc < 2) {
+        printf("usage: test_network VECTORS [BACKEND [PRECISION]]\n");
         return 2;
     }
+    const Tolerances *tolerances = argc < 3 ? &host_tolerances : find_tolerances(argc > 3 ? argv[3] : "fp32");
+    const Backend *backend = test_backend_start(argc > 2 ? argv[2] : "cpu", tolerances->precision);
     read_vectors(&vectors, argv[1]);
-    for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {
-        for (size_t s = 0; vectors.file && s < sizeof shards / sizeof *shards; s++)
-            test_against_torch(&vectors, backends[b], shards[s]);
-        test_slots(backends[b], &small, 5);
-    }
-    test_slots("cpu", &report, 8);
-    test_overfit("cpu");
+    test_backend(&vectors, backend, tolerances);
+    if (argc < 3)
+        test_backend(&vectors, backend_find("cpu_reference"), tolerances);
+    test_slots(backend, tolerances->precision, &report, 8);
+    test_overfit(backend, tolerances->precision);
     release_vectors(&vectors);
+    test_backend_stop(backend);
     return test_result();
 }

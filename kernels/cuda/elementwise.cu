@@ -1,0 +1,187 @@
+/* Elementwise and copying kernels, and sums over parts. */
+#include "kernels/cuda/ops_device.cuh"
+#include "kernels/cuda/ops_launch.h"
+
+namespace {
+
+struct Silu {
+    template <typename T> __device__ float operator()(float x, float) const {
+        return x * sigmoid_for<T>(x);
+    }
+};
+
+struct SiluBackward {
+    template <typename T> __device__ float operator()(float x, float dy) const {
+        return dy * silu_slope_of(x, sigmoid_for<T>(x));
+    }
+};
+
+struct Add {
+    template <typename T> __device__ float operator()(float a, float b) const {
+        return a + b;
+    }
+};
+
+/* y[i] = function(a[i], b[i]); b may be NULL. Whole vectors first, then the rest one by one. */
+template <typename T, int V, typename Function>
+__global__ void __launch_bounds__(OPS_THREADS)
+    elementwise_kernel(const T *a, const T *b, T *y, int64_t count, Function function) {
+    const int64_t vectors = count / V, step = (int64_t)gridDim.x * blockDim.x;
+    const int64_t thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    for (int64_t i = thread; i < vectors; i += step) {
+        float first[V], second[V];
+#pragma unroll
+        for (int k = 0; k < V; k++)
+            second[k] = 0;
+        load<T, V>(a, i, first);
+        if (b)
+            load<T, V>(b, i, second);
+#pragma unroll
+        for (int k = 0; k < V; k++)
+            first[k] = function.template operator()<T>(first[k], second[k]);
+        store<T, V>(y, i, first);
+    }
+    for (int64_t i = vectors * V + thread; i < count; i += step) {
+        float first[1], second[1] = {0};
+        load<T, 1>(a, i, first);
+        if (b)
+            load<T, 1>(b, i, second);
+        first[0] = function.template operator()<T>(first[0], second[0]);
+        store<T, 1>(y, i, first);
+    }
+}
+
+template <typename T, int V, typename Function>
+void launch_elementwise(const void *a, const void *b, void *y, int64_t count, Function function) {
+    elementwise_kernel<T, V>
+        <<<ops_loop_blocks(ops_divide_up(count, V)), OPS_THREADS, 0, cuda_context()->stream>>>(
+            static_cast<const T *>(a), static_cast<const T *>(b), static_cast<T *>(y), count, function);
+}
+
+template <typename Function>
+Status elementwise(const char *name, const void *a, const void *b, void *y, int64_t count, bool bf16,
+                   Function function) {
+    if (bf16)
+        launch_elementwise<bf16_t, 8>(a, b, y, count, function);
+    else
+        launch_elementwise<float, 4>(a, b, y, count, function);
+    return cuda_check_launch(name);
+}
+
+/* ---- copies of rows, in units of 2 to 16 bytes; sizes and offsets in units ---- */
+
+template <typename Unit>
+__global__ void __launch_bounds__(OPS_THREADS)
+    concat_kernel(const Unit *a, unsigned a_units, const Unit *b, unsigned b_units, Unit *y, unsigned rows) {
+    const unsigned units = a_units + b_units;
+    const int64_t count = (int64_t)units * rows, step = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+        /* fewer than 2^31 elements: the index fits */
+        unsigned row = (unsigned)i / units, column = (unsigned)i - row * units;
+        y[i] = column < a_units ? a[(int64_t)row * a_units + column]
+                                : b[(int64_t)row * b_units + (column - a_units)];
+    }
+}
+
+template <typename Unit>
+__global__ void __launch_bounds__(OPS_THREADS)
+    slice_kernel(const Unit *x, unsigned x_units, unsigned offset, Unit *y, unsigned units, unsigned rows) {
+    const int64_t count = (int64_t)units * rows, step = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+        unsigned row = (unsigned)i / units, column = (unsigned)i - row * units;
+        y[i] = x[(int64_t)row * x_units + offset + column];
+    }
+}
+
+template <typename Unit>
+void launch_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows) {
+    const int64_t unit = sizeof(Unit), a_units = a_bytes / unit, b_units = b_bytes / unit;
+    concat_kernel<Unit>
+        <<<ops_loop_blocks((a_units + b_units) * rows), OPS_THREADS, 0, cuda_context()->stream>>>(
+            static_cast<const Unit *>(a), (unsigned)a_units, static_cast<const Unit *>(b), (unsigned)b_units,
+            static_cast<Unit *>(y), (unsigned)rows);
+}
+
+template <typename Unit>
+void launch_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes, int64_t rows) {
+    const int64_t unit = sizeof(Unit), units = bytes / unit;
+    slice_kernel<Unit><<<ops_loop_blocks(units * rows), OPS_THREADS, 0, cuda_context()->stream>>>(
+        static_cast<const Unit *>(x), (unsigned)(x_bytes / unit), (unsigned)(offset / unit),
+        static_cast<Unit *>(y), (unsigned)units, (unsigned)rows);
+}
+
+/* ---- sums over parts ---- */
+
+/* Block: SUM_PARTS_OUTPUTS outputs (x) by SUM_PARTS_ROWS rows (y). Row r adds parts r, r + rows, ...; a warp
+ * then adds up the rows of one output. */
+__global__ void __launch_bounds__(SUM_PARTS_OUTPUTS *SUM_PARTS_ROWS)
+    sum_parts_kernel(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
+                     float *rest) {
+    __shared__ float rows[SUM_PARTS_ROWS][SUM_PARTS_OUTPUTS + 1];
+    const int64_t first = (int64_t)blockIdx.x * SUM_PARTS_OUTPUTS, column = first + threadIdx.x;
+    float sum = 0;
+    if (column < count)
+        for (int64_t k = threadIdx.y; k < parts; k += SUM_PARTS_ROWS)
+            sum += part[k * count + column];
+    rows[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    sum = warp_sum(rows[threadIdx.x][threadIdx.y]);
+    const int64_t output = first + threadIdx.y;
+    if (threadIdx.x == 0 && output < count) {
+        if (output < split)
+            out[output] = sum;
+        else
+            rest[output - split] = sum;
+    }
+}
+
+static_assert((int)SUM_PARTS_OUTPUTS == (int)OPS_WARP && (int)SUM_PARTS_ROWS == (int)OPS_WARP,
+              "a warp per output");
+
+bool divides(int64_t unit, int64_t a, int64_t b, int64_t c) {
+    return a % unit == 0 && b % unit == 0 && c % unit == 0;
+}
+
+} // namespace
+
+extern "C" Status cuda_silu(const void *x, void *y, int64_t count, bool bf16) {
+    return elementwise("silu", x, nullptr, y, count, bf16, Silu());
+}
+
+extern "C" Status cuda_silu_backward(const void *x, const void *dy, void *dx, int64_t count, bool bf16) {
+    return elementwise("silu_backward", x, dy, dx, count, bf16, SiluBackward());
+}
+
+extern "C" Status cuda_add(const void *a, const void *b, void *y, int64_t count, bool bf16) {
+    return elementwise("add", a, b, y, count, bf16, Add());
+}
+
+extern "C" Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y,
+                              int64_t rows) {
+    if (divides(sizeof(uint4), a_bytes, b_bytes, 0))
+        launch_concat<uint4>(a, a_bytes, b, b_bytes, y, rows);
+    else if (divides(sizeof(unsigned), a_bytes, b_bytes, 0))
+        launch_concat<unsigned>(a, a_bytes, b, b_bytes, y, rows);
+    else
+        launch_concat<unsigned short>(a, a_bytes, b, b_bytes, y, rows);
+    return cuda_check_launch("concat");
+}
+
+extern "C" Status cuda_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes,
+                             int64_t rows) {
+    if (divides(sizeof(uint4), x_bytes, offset, bytes))
+        launch_slice<uint4>(x, x_bytes, offset, y, bytes, rows);
+    else if (divides(sizeof(unsigned), x_bytes, offset, bytes))
+        launch_slice<unsigned>(x, x_bytes, offset, y, bytes, rows);
+    else
+        launch_slice<unsigned short>(x, x_bytes, offset, y, bytes, rows);
+    return cuda_check_launch("slice");
+}
+
+extern "C" Status cuda_sum_parts(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
+                                 float *rest) {
+    const dim3 threads(SUM_PARTS_OUTPUTS, SUM_PARTS_ROWS);
+    sum_parts_kernel<<<(unsigned)ops_divide_up(count, SUM_PARTS_OUTPUTS), threads, 0,
+                       cuda_context()->stream>>>(part, parts, count, out, split, rest);
+    return cuda_check_launch("sum_parts");
+}

@@ -1,0 +1,428 @@
+/* GroupNorm (Wu and He, arXiv:1803.08494) with the shift before it and the SiLU after it, and its gradient.
+ *
+ * A block owns whole groups of one sample. Where they fit into shared memory, each tensor is read once and
+ * written once; else the passes read global memory again. The variance is summed around the mean. A thread
+ * reads back only what it staged itself, so barriers are needed for sums alone. */
+#include "kernels/cuda/ops_device.cuh"
+#include "kernels/cuda/ops_launch.h"
+
+namespace {
+
+/* What a block and a thread work on. */
+struct Place {
+    int sample, first_channel, lane, row;
+    bool active;
+    int64_t base; /* access number of this thread's channels at pixel 0 */
+    int stride;   /* accesses per pixel of the whole tensor */
+};
+
+template <int V> __device__ Place place_of(const GroupNormPlan &plan) {
+    Place place;
+    int thread = (int)threadIdx.x, block = (int)blockIdx.x;
+    place.sample = block / plan.splits;
+    place.first_channel = (block - place.sample * plan.splits) * plan.block_channels;
+    place.lane = lane_of(plan.map, thread);
+    place.row = row_of(plan.map, thread);
+    place.active = place.row < plan.map.rows;
+    place.stride = plan.channels / V;
+    place.base = (int64_t)place.sample * plan.pixels * place.stride + place.first_channel / V + place.lane;
+    return place;
+}
+
+/* x of one pixel: from global memory, or as staged. */
+template <typename T, int V, bool STAGED>
+__device__ void load_x(const GroupNormPlan &plan, const Place &place, const T *x, const char *shared,
+                       int pixel, float (&v)[V]) {
+    typedef typename Access<T, V>::Raw Raw;
+    if (STAGED)
+        Access<T, V>::unpack(reinterpret_cast<const Raw *>(shared)[pixel * plan.map.lanes + place.lane], v);
+    else
+        load<T, V>(x, place.base + (int64_t)pixel * place.stride, v);
+}
+
+/* Per-thread channel sums -> statistic[group], the sum over each of the block's groups. */
+template <int V>
+__device__ void block_group_sums(const float (&value)[V], const GroupNormPlan &plan, float *sums,
+                                 float *statistic) {
+    block_channel_sums<V>(value, sums, plan.map, plan.slots);
+    int thread = (int)threadIdx.x, warps = (int)blockDim.x / OPS_WARP, elements = plan.width * plan.slots;
+    for (int group = thread / OPS_WARP; group < plan.block_groups; group += warps) {
+        float sum = 0;
+        for (int i = thread % OPS_WARP; i < elements; i += OPS_WARP) {
+            int slot = i / plan.width, channel = i - slot * plan.width;
+            sum += sums[slot * plan.block_channels + group * plan.width + channel];
+        }
+        sum = warp_sum(sum);
+        if (thread % OPS_WARP == 0)
+            statistic[group] = sum;
+    }
+    __syncthreads();
+}
+
+template <typename T, int V, bool STAGED>
+__global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
+    group_norm_kernel(GroupNormPlan plan, bool silu, float epsilon, GroupNormTensors tensors) {
+    extern __shared__ __align__(16) char shared[];
+    typedef typename Access<T, V>::Raw Raw;
+    float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);
+    float *statistic = reinterpret_cast<float *>(shared + plan.group_offset);
+    const T *x = static_cast<const T *>(tensors.x);
+    T *y = static_cast<T *>(tensors.y);
+    const Place place = place_of<V>(plan);
+    const int channel = place.lane * V; /* within the block */
+    const float count = (float)plan.pixels * (float)plan.width;
+
+    float centre[V], sum[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        centre[i] = 0;
+        sum[i] = 0;
+    }
+    if (place.active) {
+        if (tensors.shift) {
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                centre[i] =
+                    tensors.shift[(int64_t)place.sample * plan.channels + place.first_channel + channel + i];
+        }
+#pragma unroll 4
+        for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
+            float v[V];
+            Raw raw = load_raw<T, V>(x, place.base + (int64_t)pixel * place.stride);
+            if (STAGED)
+                reinterpret_cast<Raw *>(shared)[pixel * plan.map.lanes + place.lane] = raw;
+            Access<T, V>::unpack(raw, v);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                sum[i] += v[i] + centre[i];
+        }
+    }
+    block_group_sums<V>(sum, plan, sums, statistic);
+    if ((int)threadIdx.x < plan.block_groups) {
+        int64_t moment = (int64_t)blockIdx.x * plan.block_groups + threadIdx.x;
+        tensors.mean[moment] = statistic[threadIdx.x] / count;
+    }
+
+    if (place.active) {
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            centre[i] -= statistic[(channel + i) / plan.width] / count;
+            sum[i] = 0;
+        }
+        for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
+            float v[V];
+            load_x<T, V, STAGED>(plan, place, x, shared, pixel, v);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                sum[i] += (v[i] + centre[i]) * (v[i] + centre[i]);
+        }
+    }
+    float *squares = statistic + plan.block_groups;
+    block_group_sums<V>(sum, plan, sums, squares);
+    if ((int)threadIdx.x < plan.block_groups) {
+        int64_t moment = (int64_t)blockIdx.x * plan.block_groups + threadIdx.x;
+        tensors.rstd[moment] = 1 / sqrtf(squares[threadIdx.x] / count + epsilon);
+    }
+    if (!place.active)
+        return;
+
+    float scale[V], offset[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        float rstd = 1 / sqrtf(squares[(channel + i) / plan.width] / count + epsilon);
+        scale[i] = tensors.gamma[place.first_channel + channel + i] * rstd;
+        offset[i] = tensors.beta[place.first_channel + channel + i];
+    }
+#pragma unroll 2
+    for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
+        float v[V];
+        load_x<T, V, STAGED>(plan, place, x, shared, pixel, v);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            v[i] = (v[i] + centre[i]) * scale[i] + offset[i];
+            if (silu)
+                v[i] *= sigmoid_for<T>(v[i]);
+        }
+        store<T, V>(y, place.base + (int64_t)pixel * place.stride, v);
+    }
+}
+
+/* The backward kernel's arrays per channel of the block, in shared memory. */
+struct ChannelArrays {
+    float *gamma, *beta, *centre, *rstd; /* centre: shift - mean */
+    float *sum_slope, *sum_slope_xhat, *sum_xhat;
+};
+
+__device__ ChannelArrays channel_arrays(float *memory, int channels) {
+    ChannelArrays a;
+    a.gamma = memory;
+    a.beta = memory + channels;
+    a.centre = memory + 2 * channels;
+    a.rstd = memory + 3 * channels;
+    a.sum_slope = memory + 4 * channels;
+    a.sum_slope_xhat = memory + 5 * channels;
+    a.sum_xhat = memory + 6 * channels;
+    return a;
+}
+
+__device__ void fill_channel_arrays(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
+                                    const GroupNormBackwardTensors &tensors) {
+    for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
+        int channel = place.first_channel + c;
+        int64_t moment = (int64_t)place.sample * plan.groups + channel / plan.width;
+        float shift = tensors.shift ? tensors.shift[(int64_t)place.sample * plan.channels + channel] : 0;
+        a.gamma[c] = tensors.gamma[channel];
+        a.beta[c] = tensors.beta[channel];
+        a.centre[c] = shift - tensors.mean[moment];
+        a.rstd[c] = tensors.rstd[moment];
+    }
+    __syncthreads();
+}
+
+/* xhat from x in place. */
+template <int V> __device__ void normalise(const ChannelArrays &a, int channel, float (&v)[V]) {
+    float centre[V], rstd[V];
+    load_shared<V>(a.centre + channel, centre);
+    load_shared<V>(a.rstd + channel, rstd);
+#pragma unroll
+    for (int i = 0; i < V; i++)
+        v[i] = (v[i] + centre[i]) * rstd[i];
+}
+
+/* dy -> dy act'(gamma xhat + beta), in place. */
+template <typename T, int V>
+__device__ void slope_through(const ChannelArrays &a, int channel, const float (&xhat)[V], float (&v)[V]) {
+    float gamma[V], beta[V];
+    load_shared<V>(a.gamma + channel, gamma);
+    load_shared<V>(a.beta + channel, beta);
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        float u = gamma[i] * xhat[i] + beta[i];
+        v[i] *= silu_slope_of(u, sigmoid_for<T>(u));
+    }
+}
+
+/* Per-thread sums -> totals (block_channels). */
+template <int V>
+__device__ void channel_totals(const float (&value)[V], const GroupNormPlan &plan, float *sums,
+                               float *totals) {
+    block_channel_sums<V>(value, sums, plan.map, plan.slots);
+    for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x)
+        totals[c] = slot_sum(sums, plan.slots, plan.block_channels, c);
+    __syncthreads();
+}
+
+/* mean_1 and mean_2 of group_norm_dz for the block's groups. */
+__device__ void group_means(const ChannelArrays &a, const GroupNormPlan &plan, float *mean_1, float *mean_2) {
+    int thread = (int)threadIdx.x, warps = (int)blockDim.x / OPS_WARP;
+    float count = (float)plan.pixels * (float)plan.width;
+    for (int group = thread / OPS_WARP; group < plan.block_groups; group += warps) {
+        float slope = 0, product = 0;
+        for (int i = thread % OPS_WARP; i < plan.width; i += OPS_WARP) {
+            int c = group * plan.width + i;
+            slope += a.gamma[c] * a.sum_slope[c];
+            product += a.gamma[c] * a.sum_slope_xhat[c];
+        }
+        slope = warp_sum(slope);
+        product = warp_sum(product);
+        if (thread % OPS_WARP == 0) {
+            mean_1[group] = slope / count;
+            mean_2[group] = product / count;
+        }
+    }
+    __syncthreads();
+}
+
+/* The block's part of dgamma and dbeta, and dshift; then the sums make room for the means per channel, which
+ * the last pass reads. */
+__device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
+                                const GroupNormBackwardTensors &tensors, const float *mean_1,
+                                const float *mean_2) {
+    float *dgamma = tensors.parts + (int64_t)place.sample * 2 * plan.channels,
+          *dbeta = dgamma + plan.channels;
+    for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
+        int channel = place.first_channel + c, group = c / plan.width;
+        dgamma[channel] = a.sum_slope_xhat[c];
+        dbeta[channel] = a.sum_slope[c];
+        if (tensors.dshift)
+            tensors.dshift[(int64_t)place.sample * plan.channels + channel] =
+                group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c], mean_1[group],
+                                  mean_2[group], plan.pixels);
+        a.sum_slope[c] = mean_1[group];
+        a.sum_slope_xhat[c] = mean_2[group];
+    }
+    __syncthreads();
+}
+
+/* The staged gradient lies in planes of 4 floats, so that a warp's accesses do not meet in a bank. */
+template <int V> __device__ void store_slope(float *slope, int index, int plane, const float (&v)[V]) {
+    if (V % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < V / 4; k++)
+            reinterpret_cast<float4 *>(slope)[k * plane + index] =
+                make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
+    } else {
+        slope[index] = v[0];
+    }
+}
+
+template <int V> __device__ void load_slope(const float *slope, int index, int plane, float (&v)[V]) {
+    if (V % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < V / 4; k++) {
+            float4 part = reinterpret_cast<const float4 *>(slope)[k * plane + index];
+            v[4 * k] = part.x;
+            v[4 * k + 1] = part.y;
+            v[4 * k + 2] = part.z;
+            v[4 * k + 3] = part.w;
+        }
+    } else {
+        v[0] = slope[index];
+    }
+}
+
+template <typename T, int V, bool STAGED>
+__global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
+    group_norm_backward_kernel(GroupNormPlan plan, bool silu, GroupNormBackwardTensors tensors) {
+    extern __shared__ __align__(16) char shared[];
+    typedef typename Access<T, V>::Raw Raw;
+    float *staged_slope = reinterpret_cast<float *>(shared + plan.slope_offset);
+    float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);
+    float *mean_1 = reinterpret_cast<float *>(shared + plan.group_offset);
+    float *mean_2 = mean_1 + plan.block_groups;
+    const ChannelArrays arrays =
+        channel_arrays(reinterpret_cast<float *>(shared + plan.channel_offset), plan.block_channels);
+    const T *x = static_cast<const T *>(tensors.x), *dy = static_cast<const T *>(tensors.dy);
+    const T *addend = static_cast<const T *>(tensors.addend);
+    const Place place = place_of<V>(plan);
+    const int channel = place.lane * V, plane = plan.pixels * plan.map.lanes;
+    fill_channel_arrays(arrays, plan, place, tensors);
+
+    float sum_slope[V], sum_slope_xhat[V], sum_xhat[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        sum_slope[i] = 0;
+        sum_slope_xhat[i] = 0;
+        sum_xhat[i] = 0;
+    }
+    if (place.active) {
+#pragma unroll 2
+        for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
+            float xhat[V], slope[V];
+            int64_t access = place.base + (int64_t)pixel * place.stride;
+            int index = pixel * plan.map.lanes + place.lane;
+            Raw raw = load_raw<T, V>(x, access);
+            load<T, V>(dy, access, slope);
+            Access<T, V>::unpack(raw, xhat);
+            normalise<V>(arrays, channel, xhat);
+            if (silu)
+                slope_through<T, V>(arrays, channel, xhat, slope);
+            if (STAGED) {
+                reinterpret_cast<Raw *>(shared)[index] = raw;
+                store_slope<V>(staged_slope, index, plane, slope);
+            }
+#pragma unroll
+            for (int i = 0; i < V; i++) {
+                sum_slope[i] += slope[i];
+                sum_slope_xhat[i] += slope[i] * xhat[i];
+                sum_xhat[i] += xhat[i];
+            }
+        }
+    }
+    channel_totals<V>(sum_slope, plan, sums, arrays.sum_slope);
+    channel_totals<V>(sum_slope_xhat, plan, sums, arrays.sum_slope_xhat);
+    if (tensors.dshift)
+        channel_totals<V>(sum_xhat, plan, sums, arrays.sum_xhat);
+    group_means(arrays, plan, mean_1, mean_2);
+    finish_channels(arrays, plan, place, tensors, mean_1, mean_2);
+    if (!place.active)
+        return;
+
+#pragma unroll 2
+    for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
+        float xhat[V], slope[V], extra[V], gamma[V], rstd[V], first[V], second[V];
+        int64_t access = place.base + (int64_t)pixel * place.stride;
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            extra[i] = 0;
+        if (addend)
+            load<T, V>(addend, access, extra);
+        load_x<T, V, STAGED>(plan, place, x, shared, pixel, xhat);
+        normalise<V>(arrays, channel, xhat);
+        if (STAGED) {
+            load_slope<V>(staged_slope, pixel * plan.map.lanes + place.lane, plane, slope);
+        } else {
+            load<T, V>(dy, access, slope);
+            if (silu)
+                slope_through<T, V>(arrays, channel, xhat, slope);
+        }
+        load_shared<V>(arrays.gamma + channel, gamma);
+        load_shared<V>(arrays.rstd + channel, rstd);
+        load_shared<V>(arrays.sum_slope + channel, first);
+        load_shared<V>(arrays.sum_slope_xhat + channel, second);
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            xhat[i] = group_norm_dz(gamma[i], rstd[i], slope[i], xhat[i], first[i], second[i]) + extra[i];
+        store<T, V>(static_cast<T *>(tensors.dx), access, xhat);
+    }
+}
+
+typedef void (*ForwardKernel)(GroupNormPlan, bool, float, GroupNormTensors);
+typedef void (*BackwardKernel)(GroupNormPlan, bool, GroupNormBackwardTensors);
+
+ForwardKernel forward_kernel(const GroupNormPlan *plan, bool bf16) {
+    if (bf16 && plan->vector > 1)
+        return plan->staged ? group_norm_kernel<bf16_t, 8, true> : group_norm_kernel<bf16_t, 8, false>;
+    if (bf16)
+        return plan->staged ? group_norm_kernel<bf16_t, 1, true> : group_norm_kernel<bf16_t, 1, false>;
+    if (plan->vector > 1)
+        return plan->staged ? group_norm_kernel<float, 4, true> : group_norm_kernel<float, 4, false>;
+    return plan->staged ? group_norm_kernel<float, 1, true> : group_norm_kernel<float, 1, false>;
+}
+
+BackwardKernel backward_kernel(const GroupNormPlan *plan, bool bf16) {
+    if (bf16 && plan->vector > 1)
+        return plan->staged ? group_norm_backward_kernel<bf16_t, 8, true>
+                            : group_norm_backward_kernel<bf16_t, 8, false>;
+    if (bf16)
+        return plan->staged ? group_norm_backward_kernel<bf16_t, 1, true>
+                            : group_norm_backward_kernel<bf16_t, 1, false>;
+    if (plan->vector > 1)
+        return plan->staged ? group_norm_backward_kernel<float, 4, true>
+                            : group_norm_backward_kernel<float, 4, false>;
+    return plan->staged ? group_norm_backward_kernel<float, 1, true>
+                        : group_norm_backward_kernel<float, 1, false>;
+}
+
+unsigned norm_blocks(const GroupNormPlan *plan, int64_t samples) {
+    return (unsigned)(samples * plan->splits);
+}
+
+} // namespace
+
+extern "C" Status cuda_group_norm_allow(const GroupNormPlan *plan, bool bf16, bool backward) {
+    const void *kernel = backward ? reinterpret_cast<const void *>(backward_kernel(plan, bf16))
+                                  : reinterpret_cast<const void *>(forward_kernel(plan, bf16));
+    /* The device's limit, not the plan's need: ops of other sizes share the kernel. */
+    int bytes = (int)cuda_context()->shared_bytes;
+    return CHECK_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+}
+
+extern "C" Status cuda_group_norm(const GroupNormPlan *plan, int64_t samples, bool bf16, bool silu,
+                                  float epsilon, const GroupNormTensors *tensors) {
+    ForwardKernel kernel = forward_kernel(plan, bf16);
+    kernel<<<norm_blocks(plan, samples), plan->map.threads, plan->shared_bytes, cuda_context()->stream>>>(
+        *plan, silu, epsilon, *tensors);
+    return cuda_check_launch("group_norm");
+}
+
+extern "C" Status cuda_group_norm_backward(const GroupNormPlan *plan, int64_t samples, bool bf16, bool silu,
+                                           const GroupNormBackwardTensors *tensors) {
+    BackwardKernel kernel = backward_kernel(plan, bf16);
+    kernel<<<norm_blocks(plan, samples), plan->map.threads, plan->shared_bytes, cuda_context()->stream>>>(
+        *plan, silu, *tensors);
+    Status status = cuda_check_launch("group_norm_backward");
+    return status != STATUS_OK ? status
+                               : cuda_sum_parts(tensors->parts, samples, 2 * (int64_t)plan->channels,
+                                                tensors->dgamma, plan->channels, tensors->dbeta);
+}

@@ -1,0 +1,364 @@
+/* Convolutions with a single channel on one side: see single_channel_math.h for the three passes. Each wide
+ * pixel is read or written once, 16 bytes per access where the channels allow. */
+#include "kernels/cuda/ops_device.cuh"
+#include "kernels/cuda/ops_launch.h"
+
+namespace {
+
+/* The tensor with one channel; its accesses are few and cached, so its type is asked at run time. */
+__device__ float load_narrow(const SinglePlan &plan, const void *narrow, int64_t index) {
+    if (!plan.narrow_bf16)
+        return __ldg(static_cast<const float *>(narrow) + index);
+    float v[1];
+    load<bf16_t, 1>(static_cast<const bf16_t *>(narrow), index, v);
+    return v[0];
+}
+
+__device__ void store_narrow(const SinglePlan &plan, void *narrow, int64_t index, float value) {
+    const float v[1] = {value};
+    if (plan.narrow_bf16)
+        store<bf16_t, 1>(static_cast<bf16_t *>(narrow), index, v);
+    else
+        store<float, 1>(static_cast<float *>(narrow), index, v);
+}
+
+/* The narrow value that joins a wide pixel by a tap; 0 outside. FAST: stride 1. */
+template <bool FAST>
+__device__ float narrow_at(const SinglePlan &plan, const void *narrow, SinglePixel pixel, int tap_y,
+                           int tap_x) {
+    int y = FAST ? pixel.y + tap_y - plan.pad
+                 : single_source(pixel.y, tap_y, plan.stride, plan.pad, plan.scatter);
+    int x = FAST ? pixel.x + tap_x - plan.pad
+                 : single_source(pixel.x, tap_x, plan.stride, plan.pad, plan.scatter);
+    bool inside = y >= 0 && y < plan.narrow.height && x >= 0 && x < plan.narrow.width;
+    int64_t index = ((int64_t)pixel.sample * plan.narrow.height + y) * plan.narrow.width + x;
+    return inside ? load_narrow(plan, narrow, index) : 0;
+}
+
+/* This thread's vector of the wide channels; none if `vector` is not below plan.vectors. */
+struct WidePlace {
+    int vector, row;
+    bool active;
+};
+
+__device__ WidePlace wide_place(const SinglePlan &plan) {
+    WidePlace place;
+    place.vector = (int)blockIdx.y * plan.map.lanes + lane_of(plan.map, (int)threadIdx.x);
+    place.row = row_of(plan.map, (int)threadIdx.x);
+    place.active = place.row < plan.map.rows && place.vector < plan.vectors;
+    return place;
+}
+
+/* ---- EXPAND ---- */
+
+/* FAST keeps the thread's weights in registers; otherwise they are read again for every pixel. */
+template <typename T, int V, bool FAST>
+__global__ void __launch_bounds__(OPS_THREADS)
+    expand_kernel(SinglePlan plan, const void *narrow, const float *weight, const float *bias, T *wide) {
+    constexpr int KEPT = FAST ? SINGLE_FAST_TAPS : 1;
+    const WidePlace place = wide_place(plan);
+    if (!place.active)
+        return;
+    const float *own = weight + (int64_t)place.vector * V * plan.taps;
+    float kept[KEPT][V], start[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        start[i] = bias ? bias[place.vector * V + i] : 0;
+#pragma unroll
+        for (int tap = 0; tap < KEPT; tap++)
+            kept[tap][i] = FAST ? own[i * plan.taps + single_weight_tap(&plan, tap)] : 0;
+    }
+    const int pixels = (int)single_pixels(&plan, plan.wide), step = (int)gridDim.x * plan.map.rows;
+    for (int64_t p = (int64_t)blockIdx.x * plan.map.rows + place.row; p < pixels; p += step) {
+        const SinglePixel pixel = single_pixel(plan.wide, (int)p);
+        float sum[V];
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            sum[i] = start[i];
+        if (FAST) {
+#pragma unroll
+            for (int tap = 0; tap < KEPT; tap++) {
+                float value =
+                    narrow_at<true>(plan, narrow, pixel, tap / SINGLE_FAST_KERNEL, tap % SINGLE_FAST_KERNEL);
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    sum[i] += value * kept[tap][i];
+            }
+        } else {
+            for (int tap = 0; tap < plan.taps; tap++) {
+                float value = narrow_at<false>(plan, narrow, pixel, tap / plan.kernel, tap % plan.kernel);
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    sum[i] += value * __ldg(own + i * plan.taps + single_weight_tap(&plan, tap));
+            }
+        }
+        store<T, V>(wide, p * plan.vectors + place.vector, sum);
+    }
+}
+
+/* ---- REDUCE ---- */
+
+/* A block computes a band of rows of one sample. First each source pixel's product with every tap, one pixel
+ * per map.lanes threads of a warp, each pixel read once; then a target adds up its nine. */
+template <typename T, int V>
+__global__ void __launch_bounds__(OPS_THREADS)
+    reduce_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, void *narrow) {
+    extern __shared__ float products[]; /* (source rows, width, taps) */
+    const int sample = (int)blockIdx.x / plan.bands, band = (int)blockIdx.x - sample * plan.bands;
+    const int first = band * plan.band_rows;
+    const int last = min(first + plan.band_rows, plan.narrow.height);
+    const int source = max(first - plan.pad, 0);
+    const int source_end = min(last - 1 - plan.pad + SINGLE_FAST_KERNEL, plan.wide.height);
+    const int lane = lane_of(plan.map, (int)threadIdx.x), row = row_of(plan.map, (int)threadIdx.x);
+    const bool active = lane < plan.vectors;
+
+    float kept[SINGLE_FAST_TAPS][V];
+#pragma unroll
+    for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++)
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            kept[tap][i] =
+                active ? weight[(lane * V + i) * SINGLE_FAST_TAPS + single_weight_tap(&plan, tap)] : 0;
+    const int sources = (source_end - source) * plan.wide.width;
+    const int64_t base = ((int64_t)sample * plan.wide.height + source) * plan.wide.width;
+    /* All threads of a warp take part in the shuffles, so the bound is the same for all. */
+    for (int start = 0; start < sources; start += plan.map.rows) {
+        const int p = start + row;
+        float v[V], sum[SINGLE_FAST_TAPS];
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            v[i] = 0;
+        if (active && p < sources)
+            load<T, V>(wide, (base + p) * plan.vectors + lane, v);
+#pragma unroll
+        for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++) {
+            sum[tap] = 0;
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                sum[tap] += v[i] * kept[tap][i];
+        }
+        for (int distance = plan.map.lanes / 2; distance > 0; distance /= 2)
+#pragma unroll
+            for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++)
+                sum[tap] += __shfl_xor_sync(0xffffffffu, sum[tap], distance);
+        if (lane == 0 && p < sources)
+#pragma unroll
+            for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++)
+                products[p * SINGLE_FAST_TAPS + tap] = sum[tap];
+    }
+    __syncthreads();
+
+    const int targets = (last - first) * plan.narrow.width;
+    for (int t = (int)threadIdx.x; t < targets; t += (int)blockDim.x) {
+        const int row_in_band = t / plan.narrow.width, x = t - row_in_band * plan.narrow.width;
+        const int y = first + row_in_band;
+        float sum = bias ? bias[0] : 0;
+#pragma unroll
+        for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++) {
+            int sy = y + tap / SINGLE_FAST_KERNEL - plan.pad, sx = x + tap % SINGLE_FAST_KERNEL - plan.pad;
+            if (sy >= source && sy < source_end && sx >= 0 && sx < plan.wide.width)
+                sum += products[((sy - source) * plan.wide.width + sx) * SINGLE_FAST_TAPS + tap];
+        }
+        int64_t index = ((int64_t)sample * plan.narrow.height + y) * plan.narrow.width + x;
+        store_narrow(plan, narrow, index, sum);
+    }
+}
+
+/* Any kernel, stride and number of channels: a warp per target pixel. */
+template <typename T>
+__global__ void __launch_bounds__(OPS_THREADS)
+    reduce_any_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, void *narrow) {
+    const int lane = lane_of(plan.map, (int)threadIdx.x), row = row_of(plan.map, (int)threadIdx.x);
+    const int targets = (int)single_pixels(&plan, plan.narrow), step = (int)gridDim.x * plan.map.rows;
+    for (int64_t t = (int64_t)blockIdx.x * plan.map.rows + row; t < targets; t += step) {
+        const SinglePixel pixel = single_pixel(plan.narrow, (int)t);
+        float sum = 0;
+        for (int tap = 0; tap < plan.taps; tap++) {
+            int y = single_source(pixel.y, tap / plan.kernel, plan.stride, plan.pad, plan.scatter);
+            int x = single_source(pixel.x, tap % plan.kernel, plan.stride, plan.pad, plan.scatter);
+            if (y < 0 || y >= plan.wide.height || x < 0 || x >= plan.wide.width)
+                continue;
+            int64_t source = ((int64_t)pixel.sample * plan.wide.height + y) * plan.wide.width + x;
+            for (int c = lane; c < plan.channels; c += OPS_WARP) {
+                float v[1];
+                load<T, 1>(wide, source * plan.channels + c, v);
+                sum += v[0] * __ldg(weight + (int64_t)c * plan.taps + single_weight_tap(&plan, tap));
+            }
+        }
+        sum = warp_sum(sum);
+        if (lane == 0)
+            store_narrow(plan, narrow, t, bias ? sum + bias[0] : sum);
+    }
+}
+
+/* ---- WEIGHTS ---- */
+
+/* The block's part of the sum of the narrow tensor. */
+__device__ void narrow_sum(const SinglePlan &plan, const void *narrow, float *sums, float *out) {
+    const int64_t pixels = single_pixels(&plan, plan.narrow), start = (int64_t)blockIdx.x * plan.narrow_chunk;
+    const int64_t end = min(start + plan.narrow_chunk, pixels);
+    const int thread = (int)threadIdx.x;
+    float sum = 0;
+    for (int64_t p = start + thread; p < end; p += blockDim.x)
+        sum += load_narrow(plan, narrow, p);
+    sum = warp_sum(sum);
+    if (thread % OPS_WARP == 0)
+        sums[thread / OPS_WARP] = sum;
+    __syncthreads();
+    if (thread < OPS_WARP) {
+        sum = warp_sum(thread < (int)blockDim.x / OPS_WARP ? sums[thread] : 0);
+        if (thread == 0)
+            *out = sum;
+    }
+    __syncthreads();
+}
+
+/* Writes the sums over the block's pixels of one quantity per channel. */
+template <int V>
+__device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[V], float *sums, float *out,
+                                   int64_t stride) {
+    const int channels = plan.map.lanes * V, first = (int)blockIdx.y * channels;
+    const int slots = lane_slots(plan.map, channels);
+    block_channel_sums<V>(value, sums, plan.map, slots);
+    for (int c = (int)threadIdx.x; c < channels; c += (int)blockDim.x)
+        if (first + c < plan.channels)
+            out[(first + c) * stride] = slot_sum(sums, slots, channels, c);
+    __syncthreads();
+}
+
+/* Block (chunk of wide pixels, section of the channels, group of taps) -> parts[chunk]: (C, taps), bias.
+ * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
+template <typename T, int V, bool FAST>
+__global__ void __launch_bounds__(OPS_THREADS)
+    weights_kernel(SinglePlan plan, const T *wide, const void *narrow, float *parts) {
+    constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1;
+    __shared__ __align__(16) float sums[OPS_THREADS * V];
+    const WidePlace place = wide_place(plan);
+    const int first_tap = (int)blockIdx.z * TAPS;
+    float *part = parts + (int64_t)blockIdx.x * single_sums(&plan);
+    float *bias_part = part + (int64_t)plan.channels * plan.taps;
+    float sum[TAPS][V], total[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        total[i] = 0;
+#pragma unroll
+        for (int tap = 0; tap < TAPS; tap++)
+            sum[tap][i] = 0;
+    }
+    if (place.active) {
+        const int64_t start = (int64_t)blockIdx.x * plan.chunk_pixels;
+        const int64_t end = min(start + plan.chunk_pixels, single_pixels(&plan, plan.wide));
+        for (int64_t p = start + place.row; p < end; p += plan.map.rows) {
+            const SinglePixel pixel = single_pixel(plan.wide, (int)p);
+            float v[V];
+            load<T, V>(wide, p * plan.vectors + place.vector, v);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                total[i] += v[i];
+#pragma unroll
+            for (int tap = 0; tap < TAPS; tap++) {
+                int tap_y = FAST ? tap / SINGLE_FAST_KERNEL : first_tap / plan.kernel;
+                int tap_x = FAST ? tap % SINGLE_FAST_KERNEL : first_tap % plan.kernel;
+                float value = narrow_at<FAST>(plan, narrow, pixel, tap_y, tap_x);
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    sum[tap][i] += v[i] * value;
+            }
+        }
+    }
+#pragma unroll
+    for (int tap = 0; tap < TAPS; tap++)
+        write_channel_sums<V>(plan, sum[tap], sums, part + single_weight_tap(&plan, first_tap + tap),
+                              plan.taps);
+    if (blockIdx.z != 0)
+        return;
+    if (plan.bias == SINGLE_BIAS_WIDE)
+        write_channel_sums<V>(plan, total, sums, bias_part, 1);
+    else if (blockIdx.y == 0)
+        narrow_sum(plan, narrow, sums, bias_part);
+}
+
+/* ---- launches ---- */
+
+template <typename T, int V>
+void launch_expand(const SinglePlan *plan, const void *narrow, const float *weight, const float *bias,
+                   void *wide) {
+    const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections);
+    cudaStream_t stream = cuda_context()->stream;
+    if (plan->fast)
+        expand_kernel<T, V, true>
+            <<<grid, OPS_THREADS, 0, stream>>>(*plan, narrow, weight, bias, static_cast<T *>(wide));
+    else
+        expand_kernel<T, V, false>
+            <<<grid, OPS_THREADS, 0, stream>>>(*plan, narrow, weight, bias, static_cast<T *>(wide));
+}
+
+template <typename T, int V>
+void launch_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
+                   void *narrow) {
+    const T *from = static_cast<const T *>(wide);
+    cudaStream_t stream = cuda_context()->stream;
+    if (plan->fast)
+        reduce_kernel<T, V><<<(unsigned)plan->blocks, OPS_THREADS, (size_t)plan->shared_bytes, stream>>>(
+            *plan, from, weight, bias, narrow);
+    else
+        reduce_any_kernel<T>
+            <<<(unsigned)plan->blocks, OPS_THREADS, 0, stream>>>(*plan, from, weight, bias, narrow);
+}
+
+template <typename T, int V>
+void launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *parts) {
+    const T *from = static_cast<const T *>(wide);
+    cudaStream_t stream = cuda_context()->stream;
+    const unsigned blocks = (unsigned)plan->blocks, sections = (unsigned)plan->sections;
+    if (plan->fast)
+        weights_kernel<T, V, true>
+            <<<dim3(blocks, sections), OPS_THREADS, 0, stream>>>(*plan, from, narrow, parts);
+    else
+        weights_kernel<T, V, false><<<dim3(blocks, sections, (unsigned)plan->taps), OPS_THREADS, 0, stream>>>(
+            *plan, from, narrow, parts);
+}
+
+} // namespace
+
+extern "C" Status cuda_single_expand(const SinglePlan *plan, const void *narrow, const float *weight,
+                                     const float *bias, void *wide) {
+    if (plan->wide_bf16 && plan->vector > 1)
+        launch_expand<bf16_t, 8>(plan, narrow, weight, bias, wide);
+    else if (plan->wide_bf16)
+        launch_expand<bf16_t, 1>(plan, narrow, weight, bias, wide);
+    else if (plan->vector > 1)
+        launch_expand<float, 4>(plan, narrow, weight, bias, wide);
+    else
+        launch_expand<float, 1>(plan, narrow, weight, bias, wide);
+    return cuda_check_launch("single_expand");
+}
+
+extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight,
+                                     const float *bias, void *narrow) {
+    if (plan->wide_bf16 && plan->vector > 1)
+        launch_reduce<bf16_t, 8>(plan, wide, weight, bias, narrow);
+    else if (plan->wide_bf16)
+        launch_reduce<bf16_t, 1>(plan, wide, weight, bias, narrow);
+    else if (plan->vector > 1)
+        launch_reduce<float, 4>(plan, wide, weight, bias, narrow);
+    else
+        launch_reduce<float, 1>(plan, wide, weight, bias, narrow);
+    return cuda_check_launch("single_reduce");
+}
+
+extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow,
+                                      float *parts, float *dweight, float *dbias) {
+    if (plan->wide_bf16 && plan->vector > 1)
+        launch_weights<bf16_t, 8>(plan, wide, narrow, parts);
+    else if (plan->wide_bf16)
+        launch_weights<bf16_t, 1>(plan, wide, narrow, parts);
+    else if (plan->vector > 1)
+        launch_weights<float, 4>(plan, wide, narrow, parts);
+    else
+        launch_weights<float, 1>(plan, wide, narrow, parts);
+    Status status = cuda_check_launch("single_weights");
+    return status != STATUS_OK ? status
+                               : cuda_sum_parts(parts, plan->blocks, single_sums(plan), dweight,
+                                                (int64_t)plan->channels * plan->taps, dbias);
+}

@@ -4,8 +4,15 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 
+#ifdef HAVE_CUDA /* set by the build */
+#include "kernels/cuda/kernels_cuda.h"
+#define CUDA_BACKENDS(ENTRY) ENTRY(cuda)
+#else
+#define CUDA_BACKENDS(ENTRY)
+#endif
+
 /* Every backend of this build; each has a function backend_<name>. */
-#define BACKENDS(ENTRY) ENTRY(cpu) ENTRY(cpu_reference)
+#define BACKENDS(ENTRY) ENTRY(cpu) ENTRY(cpu_reference) CUDA_BACKENDS(ENTRY)
 
 const Backend *backend_find(const char *name) {
 #define ENTRY(backend)                                                                                       \

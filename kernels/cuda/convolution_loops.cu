@@ -6,14 +6,9 @@
 
 namespace {
 
-enum {
-    THREADS = 256,
-    MAX_BLOCKS = 1 << 16,
-    VECTOR_BYTES = 16,
-    CHUNK_PIXELS = 256,
-    FINAL_ROWS = 8,
-    WARP = 32
-};
+constexpr int THREADS = 256, WARP = 32, FINAL_ROWS = 8;
+constexpr int64_t MAX_BLOCKS = 1 << 16, CHUNK_PIXELS = 256;
+constexpr int BF16_WIDTH = 8, FLOAT_WIDTH = 4; /* elements of 16 bytes */
 
 __device__ float to_float(float value) {
     return value;
@@ -194,7 +189,6 @@ Status cuda_unpack_weights(const void *packed, DataType type, float *plain, int6
 
 Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels,
                      cudaStream_t stream) {
-    enum { BF16_WIDTH = VECTOR_BYTES / sizeof(__nv_bfloat16), FLOAT_WIDTH = VECTOR_BYTES / sizeof(float) };
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0
                    ? launch_add_bias<__nv_bfloat16, BF16_WIDTH>(y, bias, pixels, channels, stream)
@@ -210,7 +204,6 @@ size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels) {
 
 Status cuda_sum_pixels(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels,
                        void *scratch, cudaStream_t stream) {
-    enum { BF16_WIDTH = VECTOR_BYTES / sizeof(__nv_bfloat16), FLOAT_WIDTH = VECTOR_BYTES / sizeof(float) };
     float *partial = (float *)scratch;
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0

@@ -199,7 +199,16 @@ done:
     return status;
 }
 
-Status op_cases_create_unet(OpCases *cases) {
+static void set_samples(OpDescription *op, int64_t samples) {
+    for (int k = 0; k < op_input_count(op->kind); k++)
+        if (op->inputs[k].d[0] && !op_operand_is_parameter(op_input_name(op->kind, k)))
+            op->inputs[k].d[0] = samples;
+    for (int k = 0; k < op_output_count(op->kind); k++)
+        if (op->outputs[k].d[0] && !op_operand_is_parameter(op_output_name(op->kind, k)))
+            op->outputs[k].d[0] = samples;
+}
+
+Status op_cases_create_unet(OpCases *cases, int64_t samples) {
     const int64_t dense[3] = {8, 256, 256};
     Status status = STATUS_OK;
     *cases = (OpCases){0};
@@ -209,6 +218,8 @@ Status op_cases_create_unet(OpCases *cases) {
     for (int i = 0; i < COUNT(unet_norms); i++)
         append_norm(cases, &unet_norms[i]);
     append_linear(cases, dense);
+    for (int i = 0; i < cases->count; i++)
+        set_samples(&cases->list[i], samples);
 done:
     return status;
 }

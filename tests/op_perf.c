@@ -5,82 +5,175 @@
 
 #include "core/clock.h"
 #include "op_cases.h"
+#include "op_precision.h"
 #include "op_rig.h"
+#include "test_backend.h"
 
-enum { FEWEST_RUNS = 5, MOST_RUNS = 200 };
-#define LEAST_SECONDS 0.3
+enum { FEWEST_ROUNDS = 5, MOST_ROUNDS = 200, DEVICE_RUNS = 20, WARM_UP = 3 };
+#define LEAST_SECONDS 0.2
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-/* Median seconds of one run, without copies to and from the backend's memory. */
-static Status time_op(const Backend *backend, const OpDescription *description, const char **kernel,
-                      double *median) {
+/* Something to time: `run` starts it once. */
+typedef struct Work {
+    const Backend *backend;
+    Status (*run)(void *context);
+    void *context;
+    const void *result; /* backend memory that it writes: copying from it waits for it */
+} Work;
+
+/* On a device, where a run only begins, several are begun and then waited for. */
+static Status run_and_wait(const Work *work, int runs) {
     Status status = STATUS_OK;
-    PreparedOp op = {0};
+    float first;
+    for (int i = 0; i < runs; i++)
+        TRY(work->run(work->context));
+    if (!work->backend->host_memory)
+        TRY(work->backend->copy_out(&first, work->result, sizeof first));
+done:
+    return status;
+}
+
+static Status median_seconds(const Work *work, double *median) {
+    Status status = STATUS_OK;
+    const int runs = work->backend->host_memory ? 1 : DEVICE_RUNS;
+    double seconds[MOST_ROUNDS], total = 0;
+    int rounds = 0;
+    TRY(run_and_wait(work, work->backend->host_memory ? 1 : WARM_UP));
+    while (rounds < MOST_ROUNDS && (rounds < FEWEST_ROUNDS || total < LEAST_SECONDS)) {
+        double start = clock_seconds();
+        TRY(run_and_wait(work, runs));
+        seconds[rounds] = (clock_seconds() - start) / runs;
+        total += clock_seconds() - start;
+        rounds++;
+    }
+    qsort(seconds, (size_t)rounds, sizeof *seconds, compare_doubles);
+    *median = seconds[rounds / 2];
+done:
+    return status;
+}
+
+typedef struct CopyContext {
+    const Backend *backend;
+    void *from, *to;
+    size_t bytes;
+} CopyContext;
+
+static Status run_copy(void *context) {
+    CopyContext *c = context;
+    return c->backend->copy(c->to, c->from, c->bytes);
+}
+
+/* Bytes read and written per second by a copy far larger than the caches. */
+static Status copy_bandwidth(const Backend *backend, double *bandwidth) {
+    Status status = STATUS_OK;
+    CopyContext c = {.backend = backend, .bytes = (size_t)256 << 20};
+    double seconds = 0;
+    TRY(backend->allocate(&c.from, c.bytes));
+    TRY(backend->allocate(&c.to, c.bytes));
+    TRY(median_seconds(&(Work){backend, run_copy, &c, c.to}, &seconds));
+    *bandwidth = 2 * (double)c.bytes / seconds;
+done:
+    backend->release(c.from);
+    backend->release(c.to);
+    return status;
+}
+
+typedef struct OpContext {
+    PreparedOp op;
+    const void *inputs[OP_MAX_INPUTS];
+    void **outputs, *scratch;
+} OpContext;
+
+static Status run_op(void *context) {
+    OpContext *c = context;
+    return c->op.kernel->run(&c->op, c->inputs, c->outputs, c->scratch);
+}
+
+static size_t operand_bytes(Shape shape, DataType type) {
+    return shape.d[0] ? (size_t)(shape_count(shape) * data_type_bytes(type)) : 0;
+}
+
+/* Each operand read or written once. */
+static double op_bytes(const OpDescription *d) {
+    double bytes = 0;
+    for (int k = 0; k < OP_MAX_INPUTS; k++)
+        bytes += (double)operand_bytes(d->inputs[k], d->input_types[k]);
+    for (int k = 0; k < OP_MAX_OUTPUTS; k++)
+        bytes += (double)operand_bytes(d->outputs[k], d->output_types[k]);
+    return bytes;
+}
+
+typedef struct OpTime {
+    double seconds;
+    char kernel[64];
+} OpTime;
+
+/* Median seconds of one run, without copies to and from the backend's memory. */
+static Status time_op(const Backend *backend, const OpDescription *d, OpTime *time) {
+    Status status = STATUS_OK;
     OpTensors tensors = {0};
-    void *memory[OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1] = {0};
-    const void *inputs[OP_MAX_INPUTS] = {0};
-    void **outputs = memory + OP_MAX_INPUTS, **scratch = outputs + OP_MAX_OUTPUTS;
-    double seconds[MOST_RUNS], total = 0;
-    int runs = 0;
-    TRY(op_tensors_create(&tensors, description));
-    op_case_inputs(description, 1, 1, tensors.in);
-    TRY(op_rig_prepare(backend, description, &op));
-    TRY(op_rig_pack(backend, &op, tensors.in));
+    void *memory[OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1] = {0}, *result = NULL;
+    OpContext context = {.outputs = memory + OP_MAX_INPUTS};
+    void **scratch = context.outputs + OP_MAX_OUTPUTS;
+    TRY(op_tensors_create(&tensors, d));
+    op_case_inputs(d, 1, 1, tensors.in);
+    TRY(op_rig_prepare(backend, d, &context.op));
+    TRY(op_rig_pack(backend, &context.op, tensors.in));
     for (int k = 0; k < OP_MAX_INPUTS; k++)
         if (tensors.in[k] &&
-            !(op.kernel->pack && op_operand_is_parameter(op_input_name(description->kind, k)))) {
-            size_t bytes = (size_t)shape_count(description->inputs[k]) * sizeof(float);
-            TRY(backend->allocate(&memory[k], bytes));
-            TRY(backend->copy_in(memory[k], tensors.in[k], bytes));
-            inputs[k] = memory[k];
+            !(context.op.kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
+            TRY(op_rig_place(backend, tensors.in[k], d->input_types[k], shape_count(d->inputs[k]),
+                             &memory[k]));
+            context.inputs[k] = memory[k];
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
-        if (tensors.out[k])
-            TRY(backend->allocate(&outputs[k], (size_t)shape_count(description->outputs[k]) * sizeof(float)));
-    TRY(backend->allocate(scratch, op.scratch_bytes));
-    TRY(op.kernel->run(&op, inputs, outputs, *scratch));
-    while (runs < MOST_RUNS && (runs < FEWEST_RUNS || total < LEAST_SECONDS)) {
-        double start = clock_seconds();
-        TRY(op.kernel->run(&op, inputs, outputs, *scratch));
-        seconds[runs] = clock_seconds() - start;
-        total += seconds[runs++];
-    }
-    qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
-    *median = seconds[runs / 2];
-    *kernel = op.kernel->name;
+        if (tensors.out[k]) {
+            TRY(backend->allocate(&context.outputs[k], operand_bytes(d->outputs[k], DATA_F32)));
+            result = context.outputs[k];
+        }
+    TRY(backend->allocate(scratch, context.op.scratch_bytes));
+    context.scratch = *scratch;
+    TRY(median_seconds(&(Work){backend, run_op, &context, result}, &time->seconds));
+    snprintf(time->kernel, sizeof time->kernel, "%s %s", context.op.kernel->name,
+             context.op.implementation ? context.op.implementation : "");
 done:
-    op_rig_release(&op);
+    op_rig_release(&context.op);
     op_tensors_release(&tensors);
     for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1; k++)
         backend->release(memory[k]);
     return status;
 }
 
-int op_perf(const char *backend_name) {
-    const Backend *backend = backend_find(backend_name);
+int op_perf(const char *backend_name, const char *precision_name, int64_t samples) {
+    const OpPrecision precision = op_precision(precision_name);
+    const Backend *backend = test_backend_start(backend_name, precision_name);
     OpCases cases = {0};
     Status status = STATUS_OK;
     char text[256];
-    if (!backend)
-        FAIL(STATUS_BAD_INPUT, "--perf: no backend \"%s\", expected one of: %s", backend_name,
-             backend_names());
-    TRY(op_cases_create_unet(&cases));
-    printf("backend %s: %s, one thread\n%10s %10s\n", backend->name, backend->description, "GFLOP/s", "ms");
+    double bandwidth = 0;
+    TRY(op_cases_create_unet(&cases, samples));
+    TRY(copy_bandwidth(backend, &bandwidth));
+    printf("backend %s, %s: %s; a copy moves %.0f GB/s\n%10s %10s %8s %6s\n", backend->name, precision.name,
+           backend->description, bandwidth * 1e-9, "ms", "GFLOP/s", "GB/s", "copy");
     for (int i = 0; i < cases.count; i++) {
-        const char *kernel = NULL;
-        double seconds = 0;
-        TRY(time_op(backend, &cases.list[i], &kernel, &seconds));
-        printf("%10.1f %10.3f  %s: %s\n", (double)op_flops(&cases.list[i]) / seconds * 1e-9, seconds * 1e3,
-               kernel, op_case_text(&cases.list[i], text));
+        OpDescription *op = &cases.list[i];
+        OpTime time = {0};
+        op_precision_describe(&precision, op);
+        TRY(time_op(backend, op, &time));
+        printf("%10.4f %10.1f %8.1f %5.0f%%  %s: %s\n", time.seconds * 1e3,
+               (double)op_flops(op) / time.seconds * 1e-9, op_bytes(op) / time.seconds * 1e-9,
+               100 * op_bytes(op) / time.seconds / bandwidth, time.kernel, op_case_text(op, text));
         fflush(stdout);
     }
+    printf("%d ops timed\n", cases.count);
 done:
     free(cases.list);
     if (status != STATUS_OK)
         fprintf(stderr, "%s\n", status_message());
+    test_backend_stop(backend);
     return (int)status;
 }

@@ -2,7 +2,10 @@
 #ifndef TESTS_OP_PERF_H
 #define TESTS_OP_PERF_H
 
-/* Prints GFLOP/s of one thread per op at the default network's sizes; returns the exit status. */
-int op_perf(const char *backend_name);
+#include <stdint.h>
+
+/* Prints, for every op at the default network's sizes with `samples` samples, its time, GFLOP/s, and the
+ * bytes of its operands over the time beside what a copy reaches; one thread. Returns the exit status. */
+int op_perf(const char *backend_name, const char *precision, int64_t samples);
 
 #endif

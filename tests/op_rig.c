@@ -203,6 +203,21 @@ done:
     return status;
 }
 
+Status op_rig_place(const Backend *backend, const float *values, DataType type, int64_t count,
+                    void **memory) {
+    Status status = STATUS_OK;
+    const size_t bytes = (size_t)(count * data_type_bytes(type));
+    uint16_t *narrow = NULL;
+    TRY(ALLOCATE(&narrow, count));
+    for (int64_t i = 0; type == DATA_BF16 && i < count; i++)
+        narrow[i] = bf16_of(values[i]);
+    TRY(backend->allocate(memory, bytes));
+    TRY(backend->copy_in(*memory, type == DATA_BF16 ? (const void *)narrow : values, bytes));
+done:
+    free(narrow);
+    return status;
+}
+
 static Status check_block(const Backend *backend, size_t bytes) {
     Status status = STATUS_OK;
     unsigned char *host = NULL;

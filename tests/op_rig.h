@@ -26,6 +26,9 @@ Status op_rig_pack(const Backend *backend, PreparedOp *op, float *const *in);
  * after any operand or the scratch memory was written. May be called by several threads at once. */
 Status op_rig_run(const Backend *backend, const PreparedOp *op, OpTensors *tensors);
 
+/* New memory of the backend that holds `count` values as `type`; the caller's. */
+Status op_rig_place(const Backend *backend, const float *values, DataType type, int64_t count, void **memory);
+
 /* Memory of the backend: aligned, zeroed, copied in and out in all sizes, and refused with a message where
  * there is too much asked for. */
 Status op_rig_check_memory(const Backend *backend);

@@ -2,7 +2,7 @@
  *
  * test_ops                     all backends that run on the host
  * test_ops BACKEND [PRECISION] one backend; exit status 77 if there is no device for it
- * test_ops --perf [BACKEND]    GFLOP/s of one thread per op at the default network's sizes */
+ * test_ops --perf [BACKEND [PRECISION [SAMPLES]]]    times at the default network's sizes */
 #include <float.h>
 
 #include "core/rng.h"
@@ -477,7 +477,8 @@ static void check_host_backends(const OpCases *cases) {
 int main(int argc, char **argv) {
     OpCases cases;
     if (argc > 1 && strcmp(argv[1], "--perf") == 0)
-        return op_perf(argc > 2 ? argv[2] : "cpu");
+        return op_perf(argc > 2 ? argv[2] : "cpu", argc > 3 ? argv[3] : "fp32",
+                       argc > 4 ? strtoll(argv[4], NULL, 10) : 8);
     CHECK_OK(op_cases_create(&cases));
     CHECK(backend_find("no such backend") == NULL);
     if (argc > 1) {

@@ -76,11 +76,11 @@ OPS_FUNCTION int lane_slots(LaneMap map, int channels) {
 
 enum {
     GROUP_NORM_THREADS = 512,
-    GROUP_NORM_BACKWARD_THREADS = 384,
-    GROUP_NORM_VECTORS = 4,           /* per thread, where the sample is large enough */
-    GROUP_NORM_SEGMENT = 64,          /* bytes of one pixel that a block reads */
-    GROUP_NORM_BACKWARD_SEGMENT = 32, /* smaller: it keeps two tensors */
-    GROUP_NORM_CHANNEL_ARRAYS = 7,    /* of the backward kernel */
+    GROUP_NORM_BACKWARD_THREADS = 320, /* 2 blocks of them leave 100 registers to a thread */
+    GROUP_NORM_VECTORS = 4,            /* per thread, where the sample is large enough */
+    GROUP_NORM_SEGMENT = 64,           /* bytes of one pixel that a block reads */
+    GROUP_NORM_BACKWARD_SEGMENT = 32,  /* smaller: it keeps two tensors */
+    GROUP_NORM_CHANNEL_ARRAYS = 7,     /* of the backward kernel */
     GROUP_NORM_GROUP_ARRAYS = 2,
 };
 

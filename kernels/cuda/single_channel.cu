@@ -229,7 +229,7 @@ __device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[
 /* Block (chunk of wide pixels, section of the channels, group of taps) -> parts[chunk]: (C, taps), bias.
  * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
 template <typename T, int V, bool FAST>
-__global__ void __launch_bounds__(OPS_THREADS)
+__global__ void __launch_bounds__(OPS_THREADS, 2)
     weights_kernel(SinglePlan plan, const T *wide, const void *narrow, float *parts) {
     constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1;
     __shared__ __align__(16) float sums[OPS_THREADS * V];

@@ -1,0 +1,405 @@
+#!/usr/bin/env bash
+# Everything to run on a machine with a GPU, in one call of less than 9 minutes, with a table at the end.
+#
+#   tools/gpu_check.sh [--device cuda|cpu] [--data DIR] [--seconds N] [--only STEP,STEP...] [--list]
+#
+#   --device cpu   the same steps in tiny sizes on the CPU, to test this script; those that need a GPU are skipped
+#   --data DIR     MNIST's four files (default data/mnist)
+#   --seconds N    for everything (default 525); what does not fit is skipped and says so
+#
+# Environment:
+#   DEVICE_ENV     a file to source first, for machines where the programs were carried to: it may define mpirun()
+#                  and on_device() (both start programs with the libraries they need) and set DEVICE, a folder with
+#                  bin/ddpm_mpi, bin/test_ops, bin/test_routines, bin/test_network and bin/test_cuda_*. Without it
+#                  the programs are those of build/.
+#   OUT            where results.txt, logs.txt and bench.json go (default ./gpu_check)
+#   PYTHON         a Python with h5py and torch (default: the first of python3, /usr/bin/python3 that has h5py)
+#
+# Exit status: 0 if no step failed, 1 if one did. A step that fails or hangs does not keep the others from running.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+root=$PWD
+
+device=cuda data=$root/data/mnist seconds=525 only="" list=false
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --device) device=${2:?--device needs cuda or cpu}; shift ;;
+    --data) data=$(realpath "${2:?--data needs a folder}"); shift ;;
+    --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+    --only) only=,${2:?--only needs names of steps},; shift ;;
+    --list) list=true ;;
+    *) sed -n '2,20p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    esac
+    shift
+done
+case "$device" in cpu | cuda) ;; *) echo "--device: expected cuda or cpu, found '$device'" >&2; exit 2 ;; esac
+
+on_device() { "$@"; }
+if [ -n "${DEVICE_ENV:-}" ]; then
+    # shellcheck disable=SC1090
+    . "$DEVICE_ENV" || { echo "DEVICE_ENV=$DEVICE_ENV: could not be sourced" >&2; exit 2; }
+fi
+. tools/mpi.sh
+if [ -n "${DEVICE:-}" ]; then
+    bin=$DEVICE/bin program=$DEVICE/bin/ddpm_mpi
+else
+    bin=$root/build/tests program=$root/build/ddpm_mpi
+fi
+[ -x "$program" ] || { echo "$program: not there; build first, or set DEVICE_ENV" >&2; exit 2; }
+python=${PYTHON:-}
+for candidate in python3 /usr/bin/python3; do
+    [ -n "$python" ] || ! "$candidate" -c 'import h5py' 2>/dev/null || python=$candidate
+done
+python=${python:-python3}
+
+out=${OUT:-$root/gpu_check}
+mkdir -p "$out" || exit 2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$out/logs.txt"
+: >"$out/results.txt"
+export OMP_WAIT_POLICY=passive DDPM_MPI_SHARE_DEVICES=1
+
+# ---------------------------------------------------------------- running steps
+
+set -m # every step is a process group, which a time limit can end as one
+names=() pids=() limits=() begins=()
+failures=0
+
+remaining() { echo $((seconds - SECONDS)); }
+
+# record NAME RESULT SECONDS NOTE
+record() {
+    printf '%-18s %-8s %5s s  %s\n' "$1" "$2" "$3" "$4" | tee -a "$out/results.txt"
+    [ "$2" != failed ] || failures=$((failures + 1))
+    if [ -f "$work/$1.log" ]; then
+        { echo "==== $1: $2"; tail -c 200000 "$work/$1.log"; echo; } >>"$out/logs.txt"
+    fi
+}
+
+wanted() { [ -z "$only" ] || [[ "$only" == *",$1,"* ]]; }
+
+# start NAME LIMIT FUNCTION [ARGUMENT]...: begins a step; its standard output's last line is the table's note.
+start() {
+    local name=$1 limit=$2 left
+    shift 2
+    wanted "$name" || return 0
+    if $list; then
+        printf '%-18s at most %s s\n' "$name" "$limit"
+        return 0
+    fi
+    left=$(remaining)
+    if [ "$left" -lt 10 ]; then
+        record "$name" skipped 0 "no time left"
+        return 0
+    fi
+    [ "$limit" -le "$((left - 3))" ] || limit=$((left - 3))
+    "$@" >"$work/$name.log" 2>&1 </dev/null &
+    names+=("$name") pids+=($!) limits+=("$limit") begins+=("$SECONDS")
+}
+
+end_group() {
+    kill -TERM -- "-$1" 2>/dev/null
+    sleep 2
+    kill -KILL -- "-$1" 2>/dev/null
+}
+
+# collect: waits for all steps begun, ends those beyond their limit, records all.
+collect() {
+    local i name pid status took note result late
+    for i in "${!names[@]}"; do
+        name=${names[i]} pid=${pids[i]} late=false
+        while kill -0 "$pid" 2>/dev/null; do
+            if [ $((SECONDS - begins[i])) -ge "${limits[i]}" ]; then
+                late=true
+                end_group "$pid"
+                break
+            fi
+            sleep 0.1
+        done
+        status=0
+        wait "$pid" 2>/dev/null || status=$?
+        took=$((SECONDS - begins[i]))
+        note=$(grep -v '^[[:space:]]*$' "$work/$name.log" | tail -n 1 | cut -c 1-160)
+        case "$late:$status" in
+        false:0) result=passed ;;
+        false:77) result=skipped ;;
+        true:*) result=failed note="over its limit of ${limits[i]} s: $note" ;;
+        *) result=failed note="exit status $status: $note" ;;
+        esac
+        record "$name" "$result" "$took" "$note"
+    done
+    names=() pids=() limits=() begins=()
+}
+
+step() {
+    start "$@"
+    collect
+}
+
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+needs_gpu() { [ "$device" = cuda ] || skip "needs a GPU"; }
+
+# ---------------------------------------------------------------- programs
+
+# launch RANKS PROGRAM [ARGUMENT]...: several ranks share the one GPU; NCCL takes each for a host of its own.
+launch() {
+    local count=$1 rank apps=()
+    shift
+    if [ "$count" -eq 1 ]; then
+        on_device "$@"
+        return
+    fi
+    for ((rank = 0; rank < count; rank++)); do
+        [ "$rank" -eq 0 ] || apps+=(:)
+        apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 "$@")
+    done
+    mpirun --bind-to none --oversubscribe "${apps[@]}"
+}
+
+run_test() { # NAME [ARGUMENT]...
+    local name=$1
+    shift
+    [ -x "$bin/$name" ] || skip "$bin/$name is not there"
+    on_device "$bin/$name" "$@"
+}
+
+if [ "$device" = cuda ]; then
+    channels='[16,32,64]' groups=8 batch=128 shard=32 steps=200 limit=0 peer_shard=32
+else
+    channels='[8,16,24]' groups=4 batch=40 shard=8 steps=20 limit=220 peer_shard=5
+fi
+small=(--set "data.dir=$data" --set "data.limit=$limit" --set "model.channels=$channels" --set "model.groups=$groups"
+    --set model.time_dim=32 --set "train.batch=$batch" --set "train.shard=$shard" --set train.epochs=1000
+    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --set diffusion.steps=24
+    --outputs "$work/outputs")
+
+train() { # RANKS RUN STEPS DEVICE PRECISION [OPTION]...
+    local ranks=$1 run=$2 count=$3 where=$4 precision=$5
+    shift 5
+    launch "$ranks" "$program" train "${small[@]}" --set "train.max_steps=$count" --run "$run" --device "$where" \
+        --set "train.precision=$precision" "$@"
+}
+
+run_path() { echo "$work/outputs/$1"; }
+
+same_run() { # RUN RUN: bits of the checkpoints, and every step
+    "$python" tests/compare_h5.py --attributes step,epoch "$(run_path "$1")/checkpoints/latest.h5" \
+        "$(run_path "$2")/checkpoints/latest.h5" &&
+        "$python" tests/compare_steps.py "$(run_path "$1")/steps.jsonl" "$(run_path "$2")/steps.jsonl"
+}
+
+precisions() { # those that this device has, for what is tested at several
+    if [ "$device" = cuda ]; then echo "${1:-fp32 bf16}"; else echo fp32; fi
+}
+
+# ---------------------------------------------------------------- the steps
+
+machine() {
+    on_device "$program" --version
+    "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda)'
+    needs_gpu
+    nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit --format=csv,noheader
+}
+
+ops() { # PRECISION
+    if [ "$device" = cuda ]; then run_test test_ops cuda "$1"; else run_test test_ops; fi
+}
+
+network() { # PRECISION
+    local vectors=tests/vectors/unet_small.h5
+    if [ "$device" = cuda ]; then run_test test_network "$vectors" cuda "$1"; else run_test test_network "$vectors"; fi
+}
+
+host_math() {
+    local file found=0
+    for file in "$bin"/test_cuda_*; do
+        [ -f "$file" ] && [ -x "$file" ] || continue
+        on_device "$file" || return 1
+        found=$((found + 1))
+    done
+    [ "$found" -gt 0 ] || skip "no test_cuda_* in $bin"
+    echo "$found programs"
+}
+
+routines() { if [ "$device" = cuda ]; then run_test test_routines cuda; else run_test test_routines; fi; }
+
+autocast() {
+    needs_gpu
+    "$python" tools/gpu_check.py autocast tests/vectors/unet_small.h5 "$work/network_bf16.log"
+}
+
+learning() { # on the device and on the CPU; on the CPU alone: in other shards
+    train 1 learn_peer "$steps" cpu fp32 --set train.checkpoint_every_steps=0 --set "train.shard=$peer_shard" ||
+        return 1
+    train 1 learn_device "$steps" "$device" fp32 --set train.checkpoint_every_steps=0 || return 1
+    "$python" tools/gpu_check.py losses "$(run_path learn_peer)/steps.jsonl" "$(run_path learn_device)/steps.jsonl"
+}
+
+ranks() {
+    local precision count
+    for precision in $(precisions); do
+        for count in 1 2 4; do
+            train "$count" "ranks$count-$precision" 24 "$device" "$precision" --set threads=1 || return 1
+            [ "$count" -eq 1 ] || same_run "ranks1-$precision" "ranks$count-$precision" || return 1
+        done
+    done
+    echo "1, 2 and 4 ranks bit-identical ($(precisions))"
+}
+
+resume() {
+    local precision
+    for precision in $(precisions); do
+        train 1 "whole-$precision" 40 "$device" "$precision" || return 1
+        train 1 "parts-$precision" 17 "$device" "$precision" || return 1
+        train 1 "parts-$precision" 40 "$device" "$precision" || return 1
+        same_run "whole-$precision" "parts-$precision" || return 1
+    done
+    echo "stopped after 17 of 40 steps and resumed: bit-identical ($(precisions))"
+}
+
+rank_pid() { # MARK RANK
+    local process
+    for process in /proc/[0-9]*; do
+        if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "GPU_CHECK_MARK=$1" &&
+            tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" &&
+            [ "$(cat "$process/comm" 2>/dev/null)" = ddpm_mpi ]; then
+            echo "${process#/proc/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+killed() {
+    local job tenths=0 status=0 begin pid
+    export GPU_CHECK_MARK=$$-$RANDOM
+    train 2 killed 100000 "$device" fp32 --set train.checkpoint_every_steps=5 --set threads=1 &
+    job=$!
+    until [ -e "$(run_path killed)/checkpoints/latest.h5" ]; do
+        kill -0 "$job" 2>/dev/null || { echo "ended before its first checkpoint"; return 1; }
+        [ $((tenths++)) -lt 600 ] || { echo "no checkpoint within a minute"; kill "$job"; return 1; }
+        sleep 0.1
+    done
+    pid=$(rank_pid "$GPU_CHECK_MARK" 1) || { echo "rank 1 not found"; kill "$job"; return 1; }
+    begin=$SECONDS
+    kill -KILL "$pid"
+    wait "$job" || status=$?
+    echo "exit status $status after $((SECONDS - begin)) s"
+    [ "$status" -ne 0 ] && [ $((SECONDS - begin)) -le 30 ] || return 1
+    sleep 1.5 # ranks outlive a killed launcher by a second
+    ! rank_pid "$GPU_CHECK_MARK" 0 || { echo "rank 0 is still there"; return 1; }
+    unset GPU_CHECK_MARK
+    local before
+    before=$("$python" tools/gpu_check.py step "$(run_path killed)/checkpoints/latest.h5") || return 1
+    train 1 killed $((before + 3)) "$device" fp32 --set threads=1 || return 1
+    echo "rank 1 killed: the job ended with status $status and went on from step $before"
+}
+
+sanitizer() {
+    needs_gpu
+    local tool
+    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || skip "no compute-sanitizer"
+    on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
+    on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
+    for precision in $(precisions); do # libraries probe with calls that may fail: only memory errors count
+        on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 "$program" train "${small[@]}" --device "$device" \
+            --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=8 \
+            --set train.shard=8 --set train.max_steps=2 --set train.validation_images=8 --set diffusion.steps=4 \
+            --set "train.precision=$precision" --run "sanitizer-$precision" || return 1
+    done
+    grep -c 'ERROR SUMMARY: 0 errors' "$work/sanitizer.log" | sed 's/$/ runs without errors/'
+}
+
+kernels() {
+    if [ "$device" = cuda ]; then
+        run_test test_ops --perf cuda bf16 128
+    else
+        run_test test_ops --perf cpu fp32 1
+    fi
+}
+
+bench_settings() {
+    if [ "$device" = cuda ]; then
+        echo --steps 50 --warmup 20 --set train.batch=128 --set train.shard=128
+    else
+        echo --steps 2 --warmup 1 --set train.batch=8 --set 'model.channels=[8,16,24]' --set model.groups=4
+    fi
+}
+
+bench() { # train|sample PRECISION
+    # shellcheck disable=SC2046
+    on_device "$program" bench "$1" --json $(bench_settings) --device "$device" --set "train.precision=$2" \
+        >"$work/bench_$1_$2.json" || return 1
+    "$python" tools/gpu_check.py bench "ours $1 $2" "$work/bench_$1_$2.json" "$out/bench.json"
+}
+
+torch_bench() { # NAME [OPTION]...
+    local name=$1 sizes=(--batch 128 --steps 50 --warmup 20)
+    shift
+    "$python" -c 'import torch' || skip "no torch"
+    [ "$device" = cuda ] || sizes=(--batch 8 --steps 2 --warmup 1 --channels 8 16 24 --groups 4)
+    "$python" tools/torch_unet.py bench --json --device "$device" "${sizes[@]}" "$@" >"$work/$name.json" || return 1
+    "$python" tools/gpu_check.py bench "$name" "$work/$name.json" "$out/bench.json"
+}
+
+compiled() {
+    needs_gpu
+    torch_bench "$@"
+}
+
+ceilings() {
+    needs_gpu
+    "$python" tools/gpu_check.py ceilings
+}
+
+report() {
+    needs_gpu
+    local need
+    need=$("$python" tools/gpu_check.py report-seconds "$out/bench.json") || skip "no bench of our training step"
+    [ "$need" -le "$(($(remaining) - 5))" ] || skip "needs about $need s, $(remaining) s left"
+    on_device "$program" train --config configs/report.json --set "data.dir=$data" --set train.shard=128 \
+        --set train.validation_images=1000 --device "$device" --outputs "$work/outputs" --run report || return 1
+    cp "$(run_path report)/metrics.json" "$out/report_metrics.json"
+    "$python" tools/gpu_check.py loss "$out/report_metrics.json"
+}
+
+: >"$out/bench.json"
+step machine 30 machine
+step host_math 30 host_math
+step routines 60 routines
+if [ "$device" = cuda ]; then # three processes at a time: these are not timed
+    for precision in fp32 tf32 bf16; do start "network_$precision" 120 network "$precision"; done
+    collect
+    for precision in fp32 tf32 bf16; do start "ops_$precision" 150 ops "$precision"; done
+    collect
+else
+    step network_fp32 120 network fp32
+    step ops_fp32 150 ops fp32
+fi
+step autocast 60 autocast
+step learning 90 learning
+step resume 60 resume
+step ranks 90 ranks
+step killed 90 killed
+step ceilings 30 ceilings
+for precision in $(precisions "bf16 tf32 fp32"); do
+    step "train_$precision" 60 bench train "$precision"
+done
+step "sample_bench" 40 bench sample "$([ "$device" = cuda ] && echo bf16 || echo fp32)"
+step torch_eager 60 torch_bench torch_eager $([ "$device" = cpu ] || echo --dtype bf16 --channels-last)
+step torch_infer 60 torch_bench torch_infer --infer $([ "$device" = cpu ] || echo --dtype bf16 --channels-last)
+step torch_compiled 90 compiled torch_compiled --dtype bf16 --channels-last --compile
+step torch_graphs 120 compiled torch_graphs --dtype bf16 --channels-last --compile --graphs
+step kernels 60 kernels
+step sanitizer 120 sanitizer
+step report 400 report
+
+$list && exit 0
+"$python" tools/gpu_check.py table "$out/bench.json" | tee -a "$out/results.txt"
+echo "$failures failed; results in $out" | tee -a "$out/results.txt"
+[ "$failures" -eq 0 ]

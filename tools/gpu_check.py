@@ -38,8 +38,8 @@ def command_losses(first, second):
     means = [sum(x[-tail:]) / tail for x in (a, b)]
     early, late, mean = max(difference[:10]), max(difference), abs(means[0] - means[1]) / means[0]
     good = early <= 1e-5 and late <= 1e-3 and mean <= 1e-4
-    text = (f"{len(a)} steps, loss {a[0]:.4f} -> {means[0]:.5f} and {means[1]:.5f}; relative difference of the first 10 "
-            f"{early:.1e} (1e-5), of all {late:.1e} (1e-3), of the last {tail}'s mean {mean:.1e} (1e-4)")
+    text = (f"{len(a)} steps, loss {a[0]:.4f} -> {means[0]:.5f} and {means[1]:.5f}; relative difference of the first "
+            f"10 {early:.1e} (1e-5), of all {late:.1e} (1e-3), of the last {tail}'s mean {mean:.1e} (1e-4)")
     if not good:
         sys.exit(text)
     print(text)

@@ -4,7 +4,7 @@
 #   tools/gpu_check.sh [--device cuda|cpu] [--data DIR] [--seconds N] [--only STEP,STEP...] [--list]
 #
 #   --device cpu   the same steps in tiny sizes on the CPU, to test this script; those that need a GPU are skipped
-#   --data DIR     MNIST's four files (default data/mnist)
+#   --data DIR     MNIST's four files (default $DEVICE/data/mnist, then data/mnist)
 #   --seconds N    for everything (default 525); what does not fit is skipped and says so
 #
 # Environment:
@@ -20,11 +20,11 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
 
-device=cuda data=$root/data/mnist seconds=525 only="" list=false
+device=cuda data="" seconds=525 only="" list=false
 while [ $# -gt 0 ]; do
     case "$1" in
     --device) device=${2:?--device needs cuda or cpu}; shift ;;
-    --data) data=$(realpath "${2:?--data needs a folder}"); shift ;;
+    --data) data=$(realpath -m "${2:?--data needs a folder}"); shift ;;
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
     --only) only=,${2:?--only needs names of steps},; shift ;;
     --list) list=true ;;
@@ -46,6 +46,10 @@ else
     bin=$root/build/tests program=$root/build/ddpm_mpi
 fi
 [ -x "$program" ] || { echo "$program: not there; build first, or set DEVICE_ENV" >&2; exit 2; }
+for candidate in "${DEVICE:-$root}/data/mnist" "$root/data/mnist"; do
+    [ -n "$data" ] || [ ! -f "$candidate/train-images-idx3-ubyte" ] || data=$candidate
+done
+[ -n "$data" ] || { echo "MNIST is not in data/mnist: tools/fetch_mnist.sh, or --data DIR" >&2; exit 2; }
 python=${PYTHON:-}
 for candidate in python3 /usr/bin/python3; do
     [ -n "$python" ] || ! "$candidate" -c 'import h5py' 2>/dev/null || python=$candidate
@@ -218,7 +222,7 @@ network() { # PRECISION
 host_math() {
     local file found=0
     for file in "$bin"/test_cuda_*; do
-        [ -f "$file" ] && [ -x "$file" ] || continue
+        if [ ! -f "$file" ] || [ ! -x "$file" ]; then continue; fi
         on_device "$file" || return 1
         found=$((found + 1))
     done
@@ -303,12 +307,13 @@ killed() {
 sanitizer() {
     needs_gpu
     local tool
-    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || skip "no compute-sanitizer"
+    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) ||
+        skip "no compute-sanitizer"
     on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
     on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
     for precision in $(precisions); do # libraries probe with calls that may fail: only memory errors count
-        on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 "$program" train "${small[@]}" --device "$device" \
-            --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=8 \
+        on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 \
+            "$program" train "${small[@]}" --device "$device" --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=8 \
             --set train.shard=8 --set train.max_steps=2 --set train.validation_images=8 --set diffusion.steps=4 \
             --set "train.precision=$precision" --run "sanitizer-$precision" || return 1
     done
@@ -391,10 +396,12 @@ for precision in $(precisions "bf16 tf32 fp32"); do
     step "train_$precision" 60 bench train "$precision"
 done
 step "sample_bench" 40 bench sample "$([ "$device" = cuda ] && echo bf16 || echo fp32)"
-step torch_eager 60 torch_bench torch_eager $([ "$device" = cpu ] || echo --dtype bf16 --channels-last)
-step torch_infer 60 torch_bench torch_infer --infer $([ "$device" = cpu ] || echo --dtype bf16 --channels-last)
-step torch_compiled 90 compiled torch_compiled --dtype bf16 --channels-last --compile
-step torch_graphs 120 compiled torch_graphs --dtype bf16 --channels-last --compile --graphs
+best=()
+[ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
+step torch_eager 60 torch_bench torch_eager "${best[@]}"
+step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
+step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
+step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
 step kernels 60 kernels
 step sanitizer 120 sanitizer
 step report 400 report

@@ -52,7 +52,8 @@ struct PreparedOp {
 
 /* ---- fused routines; all pointers are the backend's memory unless stated ---- */
 
-/* x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for one shard, x0 = pixel / 127.5 - 1. */
+/* x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for one shard, x0 = pixel / 127.5 - 1. Inputs (images and
+ * their pixels, rng_samples, the two tables) are host memory. */
 typedef struct NoiseArguments {
     int64_t samples; /* slots of the shard; slots whose image is NULL are padding: x_t = eps = 0, t = 0 */
     int64_t pixels;  /* per sample */

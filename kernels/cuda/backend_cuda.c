@@ -63,6 +63,10 @@ static Status clear(void *memory, size_t bytes) {
     return CHECK_CUDA(cudaMemsetAsync(memory, 0, bytes, cuda_context()->stream));
 }
 
+static void *stream(void) {
+    return cuda_context()->stream;
+}
+
 static const Backend backend = {
     .name = "cuda",
     .description = description,
@@ -71,6 +75,8 @@ static const Backend backend = {
     .stop = cuda_context_stop,
     .is_available = cuda_device_visible,
     .max_workers = max_workers,
+    .stream = stream,
+    .synchronise = cuda_synchronize,
     .kernels = kernels,
     .host_memory = false,
     .allocate = cuda_allocate,

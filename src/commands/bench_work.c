@@ -66,14 +66,15 @@ Status bench_train_create(BenchWork *work) {
 typedef struct SampleState {
     Generator generator;
     SamplerPlan *plan;
-    int64_t next_step;         /* of the plan */
-    int64_t shard, pixels;     /* images per shard; pixels per shard */
-    int64_t shards;            /* of this rank */
-    float *x;                  /* (shards, pixels) backend memory */
-    float *eps_hat, *t;        /* (workers, pixels), (workers, shard) backend memory */
-    float *host;               /* (pixels) */
-    uint64_t *seeds;           /* (shard) */
-    uint32_t *rng_samples;     /* (shards * shard) */
+    int64_t next_step;     /* of the plan */
+    int64_t shard, pixels; /* images per shard; pixels per shard */
+    int64_t shards;        /* of this rank */
+    float *x;              /* (shards, pixels) backend memory */
+    float *eps_hat, *t;    /* (workers, pixels), (workers, shard) backend memory */
+    float *host;           /* (pixels) */
+    uint64_t *seeds;       /* (shard) backend memory */
+    uint32_t *rng_samples; /* (shards * shard) backend memory */
+    uint32_t *host_rng_samples;
     double *forward, *reverse; /* (workers) seconds */
 } SampleState;
 
@@ -106,7 +107,10 @@ done:
 
 static Status sample_step(BenchWork *work, int64_t *images) {
     SampleState *s = work->state;
+    const Backend *backend = work->session->backend;
     Status status = team_run(work->session->threads, s->shards, sample_task, work);
+    if (status == STATUS_OK && backend->synchronise) /* the steps are only queued */
+        status = backend->synchronise();
     s->next_step++;
     *images = work->session->arguments.config.train_batch;
     return status;
@@ -122,7 +126,7 @@ static Status sample_prepare(BenchWork *work) {
     for (int64_t i = 0; s->next_step == 0 && i < s->shards; i++) {
         for (int64_t k = 0; k < s->shard; k++)
             rng_fill_normal(rng_key(work->session->arguments.config.seed, RNG_SAMPLE_START, 0,
-                                    s->rng_samples[i * s->shard + k]),
+                                    s->host_rng_samples[i * s->shard + k]),
                             s->host + k * pixels, pixels);
         TRY(backend->copy_in(s->x + i * s->pixels, s->host, (size_t)s->pixels * sizeof(float)));
     }
@@ -159,8 +163,9 @@ static void sample_release(BenchWork *work) {
     sampler_plan_destroy(s->plan);
     generator_release(&s->generator);
     free(s->host);
-    free(s->seeds);
-    free(s->rng_samples);
+    backend->release(s->seeds);
+    backend->release(s->rng_samples);
+    free(s->host_rng_samples);
     free(s->forward);
     free(s->reverse);
     free(s);
@@ -193,7 +198,8 @@ static Status allocate_chains(BenchWork *work) {
     const Config *config = &work->session->arguments.config;
     const Backend *backend = work->session->backend;
     int rank = comm_rank(work->session->comm), size = comm_size(work->session->comm);
-    int64_t threads = work->session->threads, total;
+    int64_t threads = work->session->threads, total, chains;
+    uint64_t *seeds = NULL;
     s->shard = config->train_shard;
     s->pixels = s->shard * BENCH_IMAGE_SIZE * BENCH_IMAGE_SIZE;
     total = (config->train_batch + s->shard - 1) / s->shard;
@@ -202,15 +208,21 @@ static Status allocate_chains(BenchWork *work) {
     TRY(backend->allocate((void **)&s->eps_hat, (size_t)(threads * s->pixels) * sizeof(float)));
     TRY(backend->allocate((void **)&s->t, (size_t)(threads * s->shard) * sizeof(float)));
     TRY(ALLOCATE(&s->host, s->pixels));
-    TRY(ALLOCATE(&s->seeds, s->shard));
-    TRY(ALLOCATE(&s->rng_samples, s->shards * s->shard + 1));
+    chains = s->shards * s->shard;
+    TRY(backend->allocate((void **)&s->seeds, (size_t)s->shard * sizeof *s->seeds));
+    TRY(backend->allocate((void **)&s->rng_samples, (size_t)chains * sizeof *s->rng_samples));
+    TRY(ALLOCATE(&seeds, s->shard));
+    TRY(ALLOCATE(&s->host_rng_samples, chains + 1));
     TRY(ALLOCATE(&s->forward, threads));
     TRY(ALLOCATE(&s->reverse, threads));
     for (int64_t k = 0; k < s->shard; k++)
-        s->seeds[k] = config->seed;
-    for (int64_t i = 0; i < s->shards * s->shard; i++)
-        s->rng_samples[i] = (uint32_t)((i / s->shard * size + rank) * s->shard + i % s->shard);
+        seeds[k] = config->seed;
+    for (int64_t i = 0; i < chains; i++)
+        s->host_rng_samples[i] = (uint32_t)((i / s->shard * size + rank) * s->shard + i % s->shard);
+    TRY(backend->copy_in(s->seeds, seeds, (size_t)s->shard * sizeof *seeds));
+    TRY(backend->copy_in(s->rng_samples, s->host_rng_samples, (size_t)chains * sizeof *s->rng_samples));
 done:
+    free(seeds);
     return status;
 }
 

@@ -10,23 +10,30 @@ enum { PIECE_ELEMENTS = 16384 };
 /* torch.optim.AdamW's defaults. */
 static const double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
 
-static int64_t pieces_of(const Parameter *parameter) {
-    return (parameter->count + PIECE_ELEMENTS - 1) / PIECE_ELEMENTS;
+/* Threads share the pieces of a host; on a device every piece is a launch and a wait, so a tensor is one. */
+static int64_t piece_size(const Optimizer *optimizer, const Parameter *parameter) {
+    return optimizer->backend->host_memory ? PIECE_ELEMENTS : parameter->count;
+}
+
+static int64_t pieces_of(const Optimizer *optimizer, const Parameter *parameter) {
+    int64_t size = piece_size(optimizer, parameter);
+    return (parameter->count + size - 1) / size;
 }
 
 static Status cut_pieces(Optimizer *optimizer, const Graph *graph) {
     Status status = STATUS_OK;
     int64_t next = 0;
     for (int p = 0; p < graph->parameter_count; p++)
-        optimizer->piece_count += pieces_of(&graph->parameters[p]);
+        optimizer->piece_count += pieces_of(optimizer, &graph->parameters[p]);
     TRY(ALLOCATE(&optimizer->pieces, optimizer->piece_count));
     TRY(ALLOCATE(&optimizer->squares, optimizer->piece_count));
     for (int p = 0; p < graph->parameter_count; p++) {
         const Parameter *parameter = &graph->parameters[p];
-        for (int64_t i = 0; i < pieces_of(parameter); i++) {
-            int64_t begin = i * PIECE_ELEMENTS, left = parameter->count - begin;
-            optimizer->pieces[next++] = (OptimizerPiece){
-                parameter->offset + begin, left < PIECE_ELEMENTS ? left : PIECE_ELEMENTS, parameter->decay};
+        int64_t size = piece_size(optimizer, parameter);
+        for (int64_t i = 0; i < pieces_of(optimizer, parameter); i++) {
+            int64_t left = parameter->count - i * size;
+            optimizer->pieces[next++] =
+                (OptimizerPiece){parameter->offset + i * size, left < size ? left : size, parameter->decay};
         }
     }
 done:

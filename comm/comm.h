@@ -54,9 +54,6 @@ Status comm_barrier(Comm *comm);
 /* ---- sums of device memory (NCCL); where comm_sums_device_memory is false the caller goes through host
  * memory ---- */
 
-/* Whether this build has NCCL. */
-bool comm_has_nccl(void);
-
 /* After the backend took its device: one NCCL communicator over all ranks, on the backend's stream (a
  * cudaStream_t). With one rank, or without NCCL, nothing happens. Collective. */
 Status comm_attach_device(Comm *comm, void *stream);

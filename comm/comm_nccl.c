@@ -38,10 +38,6 @@ static Status check_cuda(cudaError_t error, const char *call) {
 #define CHECK_NCCL(comm, function, ...) check_nccl(comm, function(__VA_ARGS__), #function)
 #define CHECK_RUNTIME(function, ...) check_cuda(function(__VA_ARGS__), #function)
 
-bool comm_has_nccl(void) {
-    return true;
-}
-
 Status comm_attach_device(Comm *comm, void *stream) {
     Status status = STATUS_OK;
     ncclUniqueId id = {{0}};

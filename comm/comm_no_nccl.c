@@ -1,10 +1,6 @@
 /* This build has no NCCL: device memory is summed through the host's. */
 #include "comm/comm_backend.h"
 
-bool comm_has_nccl(void) {
-    return false;
-}
-
 Status comm_attach_device(Comm *comm, void *stream) {
     (void)comm;
     (void)stream;

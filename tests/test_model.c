@@ -4,21 +4,7 @@
 #include "model/plan.h"
 #include "model/unet.h"
 #include "test.h"
-
-static const UnetOptions small = {.channel_count = 3,
-                                  .channels = {8, 16, 24},
-                                  .time_dim = 24,
-                                  .groups = 4,
-                                  .batch = 4,
-                                  .height = 12,
-                                  .width = 12};
-static const UnetOptions report = {.channel_count = 3,
-                                   .channels = {64, 128, 256},
-                                   .time_dim = 256,
-                                   .groups = 8,
-                                   .batch = 8,
-                                   .height = 28,
-                                   .width = 28};
+#include "unet_sizes.h"
 
 /* state_dict().keys() of tools/torch_unet.py's UNet([8, 16]) */
 static const char *const torch_names[] = {"time_mlp.0.weight",

@@ -11,6 +11,7 @@
 #include "test.h"
 #include "test_backend.h"
 #include "training/optimizer.h"
+#include "unet_sizes.h"
 
 enum { LEARNING_STEPS = 10, OVERFIT_STEPS = 150 };
 
@@ -41,21 +42,6 @@ static const Tolerances device_tolerances[] = {
     {"tf32", 0.003, 0.005, 0.01, INFINITY, INFINITY, 0.01},
     {"bf16", 0.024, 0.036, 0.075, INFINITY, INFINITY, 0.05},
 };
-
-static const UnetOptions small = {.channel_count = 3,
-                                  .channels = {8, 16, 24},
-                                  .time_dim = 24,
-                                  .groups = 4,
-                                  .batch = 4,
-                                  .height = 12,
-                                  .width = 12};
-static const UnetOptions report = {.channel_count = 3,
-                                   .channels = {64, 128, 256},
-                                   .time_dim = 256,
-                                   .groups = 8,
-                                   .batch = 8,
-                                   .height = 28,
-                                   .width = 28};
 
 /* ---- a network with its optimizer, fed with given x_t, t and eps ---- */
 

@@ -13,10 +13,12 @@
 
 /* auto: the GPU if this build has the backend and the node a device, else the CPU. */
 static Status find_backend(const char *device, const Backend **backend) {
-    const Backend *cuda = backend_find("cuda");
-    bool has_device = cuda && (!cuda->is_available || cuda->is_available());
-    bool automatic = strcmp(device, "auto") == 0;
-    *backend = backend_find(!automatic ? device : has_device ? "cuda" : "cpu");
+    if (strcmp(device, "auto") == 0) { /* only then is the driver asked: it costs start-up time */
+        const Backend *cuda = backend_find("cuda");
+        bool has_device = cuda && (!cuda->is_available || cuda->is_available());
+        device = has_device ? "cuda" : "cpu";
+    }
+    *backend = backend_find(device);
     if (!*backend)
         return status_error(STATUS_FAILURE, "--device %s: this build has no such backend; it has: %s", device,
                             backend_names());
@@ -100,18 +102,24 @@ static Status choose_threads(const Session *session, int *threads) {
     return STATUS_OK;
 }
 
+/* What this rank decides without the others. */
+static Status choose_alone(Session *session) {
+    Status status = STATUS_OK;
+    TRY(find_backend(session->arguments.device, &session->backend));
+    TRY(choose_precision(session));
+    TRY(choose_threads(session, &session->threads));
+done:
+    return status;
+}
+
 Status session_choose_device(Session *session) {
     Status status = STATUS_OK;
     int shared;
     status_now(session->started);
     session->start_seconds = clock_seconds();
-    status = find_backend(session->arguments.device, &session->backend);
-    TRY(comm_agree(session->comm, status));
-    status = choose_precision(session);
+    status = choose_alone(session);
     TRY(comm_agree(session->comm, status));
     TRY(share_cores(session, &shared));
-    status = choose_threads(session, &session->threads);
-    TRY(comm_agree(session->comm, status));
     if (session->threads == 0)
         session->threads = shared;
     if (session->backend->max_workers && session->threads > session->backend->max_workers())

@@ -160,7 +160,7 @@ static Status run_node(Network *network, int worker, int n) {
         inputs[i] = operand(network, worker, node->inputs[i]);
     for (int i = 0; i < OP_MAX_OUTPUTS; i++)
         outputs[i] = operand(network, worker, node->outputs[i]);
-    double start = network->profile ? clock_seconds() : 0; /* nothing is queued: see below */
+    double start = network->profile ? clock_seconds() : 0; /* the last op was waited for */
     Status status = op->kernel->run(op, inputs, outputs, w->scratch);
     if (network->profile) {
         if (status == STATUS_OK && network->backend->synchronise)

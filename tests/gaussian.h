@@ -55,7 +55,13 @@ static inline Gaussian gaussian_prior(const Schedule *schedule, double deviation
 
 static inline Denoiser gaussian_denoiser(Gaussian *gaussian, const Backend *backend, int workers,
                                          int64_t batch) {
-    return (Denoiser){backend, workers, batch, GAUSSIAN_HEIGHT, GAUSSIAN_WIDTH, gaussian_eps_hat, gaussian};
+    return (Denoiser){.backend = backend,
+                      .workers = workers,
+                      .batch = batch,
+                      .height = GAUSSIAN_HEIGHT,
+                      .width = GAUSSIAN_WIDTH,
+                      .eps_hat = gaussian_eps_hat,
+                      .context = gaussian};
 }
 
 /* One step of one chain in the plainest way; x (pixels) in host memory, which is the CPU backends' own. */

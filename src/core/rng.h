@@ -27,6 +27,14 @@ typedef enum RngStream {
     RNG_MASK = 10,              /* pixel permutation: sample 0, element = position */
     RNG_OBSERVATION_NOISE = 11, /* y = x0 + sigma_y n: sample = image index */
     RNG_TEST = 12,
+    RNG_PRIOR_MODES = 13,    /* the mixture prior's modes: sample = mode, element = pixel */
+    RNG_PRIOR_MODE = 14,     /* which mode a draw from an exact prior is of: element 0 */
+    RNG_PRIOR_DRAW = 15,     /* its noise */
+    RNG_EXACT_MODE = 16,     /* likewise for draws from an exact posterior */
+    RNG_EXACT_DRAW = 17,     /* elements [0, pixels): the prior's noise; step 1: the observation's */
+    RNG_RENOISE = 18,        /* forward jump of repaint: step as RNG_SAMPLE_NOISE's */
+    RNG_RESAMPLING = 19,     /* tds: one uniform per step and run: step = t, sample = run */
+    RNG_TEST_STATISTIC = 20, /* random pixels and projections of rank statistics */
 } RngStream;
 
 typedef struct RngKey {

@@ -18,6 +18,11 @@ struct Denoiser {
      * on its slot or its neighbours. Not collective. */
     Status (*eps_hat)(Denoiser *self, int worker, const float *x_t, const float *t, float *eps_hat);
 
+    /* Vector-Jacobian product of this worker's last eps_hat call, whose x_t and t must be unchanged:
+     *   product[n, j] = sum_i v[n, i] d eps_hat[n, i] / d x_t[n, j],  v and product (batch, height, width)
+     * Optional: NULL where the implementation has none. Not collective. */
+    Status (*vjp)(Denoiser *self, int worker, const float *v, float *product);
+
     void *context; /* the implementation's own */
 };
 

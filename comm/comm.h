@@ -66,8 +66,8 @@ bool comm_sums_device_memory(const Comm *comm);
 /* Queues the int64 sum over ranks of device memory, in place, on the stream. Collective. */
 Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count);
 
-/* Waits for what was queued, polling event, NCCL's asynchronous error and a deadline: STATUS_FAILURE names
- * this rank and host if another rank died. Collective. */
+/* Waits for what was queued, if sums of device memory can be among it, polling event, NCCL's asynchronous
+ * error and a deadline: STATUS_FAILURE names this rank and host if another rank died. Collective. */
 Status comm_wait_device(Comm *comm);
 
 /* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower

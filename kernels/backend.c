@@ -23,6 +23,35 @@ const Backend *backend_find(const char *name) {
     return NULL;
 }
 
+Status backend_place(const Backend *backend, const void *host, size_t bytes, const void **placed,
+                     void **owned) {
+    Status status = STATUS_OK;
+    *owned = NULL;
+    *placed = host;
+    if (backend->host_memory)
+        return STATUS_OK;
+    TRY(backend->allocate(owned, bytes));
+    *placed = *owned;
+    TRY(backend->copy_in(*owned, host, bytes));
+done:
+    return status;
+}
+
+UpdateStep update_step(const UpdateRates *rates) {
+    return (UpdateStep){
+        .beta1 = (float)rates->beta1,
+        .rest1 = (float)(1 - rates->beta1),
+        .beta2 = (float)rates->beta2,
+        .rest2 = (float)(1 - rates->beta2),
+        .keep = {1, (float)(1 - rates->learning_rate * rates->weight_decay)},
+        .step_size = (float)(rates->learning_rate / rates->bias_correction1),
+        .correction2 = (float)rates->bias_correction2_sqrt,
+        .epsilon = (float)rates->epsilon,
+        .follow = (float)(1 - rates->ema_decay),
+        .clip_norm = rates->clip_norm,
+    };
+}
+
 DataType backend_activation_type(const char *precision) {
     return strcmp(precision, "bf16") == 0 ? DATA_BF16 : DATA_F32;
 }

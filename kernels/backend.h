@@ -50,17 +50,31 @@ struct PreparedOp {
         *implementation; /* for per-op tables where the kernel chose one, "winograd"; NULL: it did not */
 };
 
-/* ---- fused routines; all pointers are the backend's memory unless stated ---- */
+/* ---- fused routines. Every pointer is the backend's memory, also those to single numbers and structs: what
+ * changes from step to step is read there, so that one recorded step serves all ---- */
 
-/* x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for one shard, x0 = pixel / 127.5 - 1. Inputs (images and
- * their pixels, rng_samples, the two tables) are host memory. */
+/* What changes from batch to batch. */
+typedef struct BatchInput {
+    int64_t count;     /* real samples of the global batch */
+    int64_t stop;      /* this rank asks to stop */
+    uint32_t rng_step; /* step number of the random numbers */
+    float limit;       /* largest magnitude of one shard's contribution to a fixed-point sum */
+} BatchInput;
+
+/* One place of a batch. */
+#define BATCH_PADDING UINT32_MAX
+typedef struct BatchSlot {
+    uint32_t image;      /* number of its image, or BATCH_PADDING: x_t = eps = 0, t = 0, no loss */
+    uint32_t rng_sample; /* sample number of its random numbers */
+} BatchSlot;
+
+/* x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for one shard, x0 = pixel / 127.5 - 1. */
 typedef struct NoiseArguments {
-    int64_t samples; /* slots of the shard; slots whose image is NULL are padding: x_t = eps = 0, t = 0 */
-    int64_t pixels;  /* per sample */
-    const uint8_t *const *images; /* (samples) pointers to (pixels) each */
-    const uint32_t *rng_samples;  /* (samples) RNG sample numbers */
+    int64_t samples, pixels; /* slots of the shard; pixels per sample */
+    const BatchInput *batch;
+    const BatchSlot *slots; /* (samples) */
+    const uint8_t *images;  /* (images of the data set, pixels) */
     uint64_t seed;
-    uint32_t rng_step;
     RngStream timestep_stream, noise_stream;
     int64_t steps;                                          /* T */
     const float *sqrt_alpha_bar, *sqrt_one_minus_alpha_bar; /* (T) */
@@ -68,32 +82,84 @@ typedef struct NoiseArguments {
 } NoiseArguments;
 
 /* Loss of one shard: sum over its real samples of the mean over pixels of (eps - eps_hat)^2 (double, fixed
- * order), and the gradient d_eps_hat = 2 (eps_hat - eps) / (pixels * batch) of the mean over the global
+ * order), and the gradient d_eps_hat = 2 (eps_hat - eps) / (pixels * count) of the mean over the global
  * batch; padding: 0. */
 typedef struct LossArguments {
-    int64_t samples, real_samples, pixels;
-    int64_t batch; /* real samples in the global batch */
+    int64_t samples, pixels;
+    const BatchInput *batch;
+    const BatchSlot *slots; /* (samples) */
     const float *eps, *eps_hat;
     float *d_eps_hat; /* out; may be NULL */
-    double *loss_sum; /* out, host */
+    double *loss_sum; /* out */
 } LossArguments;
 
 /* Fixed-point sums: values are added as int64 with 2^50 steps per unit, which is associative, so the sum has
  * the same bits in any order, on any number of ranks and threads. */
 #define FIXED_POINT_SCALE 1125899906842624.0 /* 2^50 */
 
-/* AdamW (Loshchilov and Hutter, arXiv:1711.05101) as torch.optim.AdamW computes it, with the exponential
- * moving average of the parameters, for elements [0, count). */
-typedef struct AdamWArguments {
-    int64_t count;
-    const float *gradient; /* already averaged over the batch, not yet clipped */
-    float *parameter, *m, *v, *ema;
-    /* double, since 1 - beta2 of a beta2 rounded to float is wrong by 1e-5 of itself */
-    double gradient_scale; /* clipping factor */
+/* What one shard leaves besides its gradient. */
+typedef struct ShardTotals {
+    double loss_sum; /* see LossArguments */
+    int64_t bad;     /* not 0: accumulate met a value that it could not take */
+} ShardTotals;
+
+/* What is summed over the ranks behind the gradient. The loss is the mean over the global batch, in fixed
+ * point; bad counts the shards whose loss or gradient could not be taken; stop counts the ranks that ask to.
+ * Behind the sums: the first bad one among this rank's shards, or -1. */
+enum { TAIL_LOSS, TAIL_BAD, TAIL_STOP, TAIL_SUMMED, TAIL_FIRST_BAD = TAIL_SUMMED, TAIL_COUNT };
+
+/* AdamW (Loshchilov and Hutter, arXiv:1711.05101) as torch.optim.AdamW computes it, with clipping of the
+ * gradient's norm as torch.nn.utils.clip_grad_norm_ and the moving average of the parameters. */
+typedef struct UpdateRates {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
     double bias_correction1, bias_correction2_sqrt; /* 1 - beta1^s, sqrt(1 - beta2^s) */
     double ema_decay;
-} AdamWArguments;
+    double clip_norm; /* 0: no clipping */
+} UpdateRates;
+
+/* The constants of one update, as its loops use them. */
+typedef struct UpdateStep {
+    float beta1, rest1, beta2, rest2; /* rest: 1 - beta */
+    float keep[2];                    /* 1 - lr weight_decay, of parameters without and with decay */
+    float step_size, correction2, epsilon, follow; /* lr / c1, c2, epsilon, 1 - ema_decay */
+    double clip_norm;
+    int64_t record; /* the number of the record that plan_update writes */
+} UpdateStep;
+
+/* From double: 1 - beta2 of a beta2 rounded to float would be wrong by 1e-5 of itself. Record 0. */
+UpdateStep update_step(const UpdateRates *rates);
+
+/* What an update decided: kept from one to the next. */
+typedef struct UpdateState {
+    float scale;    /* of the gradient: 1, or less to clip it */
+    int32_t apply;  /* 0: something was not finite, this update changes nothing */
+    int32_t failed; /* set with the first update that is not applied: none is from then on, until cleared */
+} UpdateState;
+
+/* What a step leaves for the host. */
+typedef struct UpdateRecord {
+    int64_t tail[TAIL_COUNT]; /* a copy; zeros and -1 without one */
+    double gradient_norm;     /* before clipping */
+} UpdateRecord;
+
+/* A consecutive part of one parameter. */
+typedef struct UpdatePiece {
+    int64_t offset, count; /* in the flat arrays */
+    int64_t decay;         /* 1: subject to weight decay, else 0 */
+} UpdatePiece;
+
+/* The flat arrays and the pieces of them that a call works on; pieces are independent of each other. */
+typedef struct UpdateArguments {
+    int64_t piece_count;
+    const UpdatePiece *pieces;
+    double *squares;     /* (piece_count) */
+    const int64_t *sums; /* of the gradient in fixed point; NULL: it stands in `gradient` */
+    const int64_t *tail; /* (TAIL_COUNT) may be NULL */
+    const UpdateStep *step;
+    UpdateState *state;
+    UpdateRecord *records;
+    float *gradient, *parameter, *m, *v, *ema;
+} UpdateArguments;
 
 /* One reverse step x_t -> x_{t-1} for `samples` samples (formulas: diffusion/reverse.h). Per pixel:
  *   x0_hat = from_x x + from_eps eps_hat
@@ -162,12 +228,25 @@ typedef struct Backend {
 
     Status (*noise)(const NoiseArguments *arguments);
     Status (*loss)(const LossArguments *arguments);
-    /* sum[i] += round(value[i] * 2^50); *bad is set if a value is not finite or its magnitude exceeds
-     * `limit`. */
-    Status (*accumulate)(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
-    /* gradient[i] = sum[i] / 2^50 in float; *squares = sum of squares in double, fixed order. */
-    Status (*finish_gradient)(float *gradient, const int64_t *sum, int64_t count, double *squares);
-    Status (*adamw)(const AdamWArguments *arguments);
+    /* sum[i] += round(value[i] * 2^50); *bad is set to 1 if a value is not finite or its magnitude exceeds
+     * *limit, else left alone. */
+    Status (*accumulate)(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);
+    /* Writes a rank's tail (TAIL_COUNT) from its `count` shards. */
+    Status (*collect)(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
+
+    int64_t piece_elements; /* the most elements of an UpdatePiece */
+    /* gradient[i] = sum[i] / 2^50 in float; squares[p] = sum of the squares of piece p in double, fixed
+     * order.
+     */
+    Status (*finish_gradient)(const UpdateArguments *arguments);
+    /* Called with all pieces: norm = sqrt(sum of squares, in order); scale = min(1, clip_norm / (norm +
+     * 1e-6)); an update is applied unless the norm is not finite, the tail counts a bad shard or an earlier
+     * one failed. Writes *state and records[step->record]. */
+    Status (*plan_update)(const UpdateArguments *arguments);
+    /* In this order, every operation rounded to float, if the update is applied:
+     *   g' = scale g;  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
+     *   p = p keep - (lr / c1) m / (sqrt(v) / c2 + epsilon);  ema = ema + (1 - decay) (p - ema) */
+    Status (*adamw)(const UpdateArguments *arguments);
     Status (*reverse)(const ReverseArguments *arguments);
 } Backend;
 
@@ -176,6 +255,11 @@ const Backend *backend_find(const char *name);
 
 /* Element type of feature maps at a precision: DATA_BF16 for "bf16", else DATA_F32. */
 DataType backend_activation_type(const char *precision);
+
+/* The address of host data for the backend's routines: the data itself where the backend's memory is the
+ * host's (then *owned is NULL, and it must stay), else a copy, which the caller releases by `*owned`. */
+Status backend_place(const Backend *backend, const void *host, size_t bytes, const void **placed,
+                     void **owned);
 
 /* Names of all backends of this build, space-separated. */
 const char *backend_names(void);

@@ -39,6 +39,11 @@ done:
     return placed->memory ? placed->memory + GUARD_BYTES : NULL;
 }
 
+/* NULL stays NULL. */
+static void *place_some(Places *places, const void *host, size_t bytes, bool result) {
+    return host ? place(places, host, bytes, result) : NULL;
+}
+
 static float *place_floats(Places *places, const float *host, int64_t count, bool result) {
     return host ? place(places, host, (size_t)count * sizeof *host, result) : NULL;
 }
@@ -71,9 +76,14 @@ static Status finish(Places *places, Status status) {
     return status;
 }
 
-Status rig_noise(const Backend *backend, const NoiseArguments *host) {
+Status rig_noise(const Backend *backend, const NoiseArguments *host, int64_t images) {
     Places places = {.backend = backend};
-    NoiseArguments a = *host; /* its inputs stay where they are */
+    NoiseArguments a = *host;
+    a.batch = place(&places, host->batch, sizeof *host->batch, false);
+    a.slots = place(&places, host->slots, (size_t)host->samples * sizeof *host->slots, false);
+    a.images = place(&places, host->images, (size_t)(images * host->pixels), false);
+    a.sqrt_alpha_bar = place_floats(&places, host->sqrt_alpha_bar, host->steps, false);
+    a.sqrt_one_minus_alpha_bar = place_floats(&places, host->sqrt_one_minus_alpha_bar, host->steps, false);
     a.x_t = place_floats(&places, host->x_t, host->samples * host->pixels, true);
     a.eps = place_floats(&places, host->eps, host->samples * host->pixels, true);
     a.t = place_floats(&places, host->t, host->samples, true);
@@ -84,39 +94,55 @@ Status rig_loss(const Backend *backend, const LossArguments *host) {
     Places places = {.backend = backend};
     LossArguments a = *host;
     const int64_t count = host->samples * host->pixels;
+    a.batch = place(&places, host->batch, sizeof *host->batch, false);
+    a.slots = place(&places, host->slots, (size_t)host->samples * sizeof *host->slots, false);
     a.eps = place_floats(&places, host->eps, count, false);
     a.eps_hat = place_floats(&places, host->eps_hat, count, false);
     a.d_eps_hat = place_floats(&places, host->d_eps_hat, count, true);
+    a.loss_sum = place(&places, host->loss_sum, sizeof *host->loss_sum, true);
     return finish(&places, places.status == STATUS_OK ? backend->loss(&a) : places.status);
 }
 
 Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, int64_t count, float limit,
-                      bool *bad) {
+                      int64_t *bad) {
     Places places = {.backend = backend};
     int64_t *placed = place(&places, sum, (size_t)count * sizeof *sum, true);
     const float *values = place_floats(&places, value, count, false);
-    return finish(&places, places.status == STATUS_OK ? backend->accumulate(placed, values, count, limit, bad)
+    const float *limits = place_floats(&places, &limit, 1, false);
+    int64_t *flag = place(&places, bad, sizeof *bad, true);
+    return finish(&places, places.status == STATUS_OK
+                               ? backend->accumulate(placed, values, count, limits, flag)
+                               : places.status);
+}
+
+Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t count, const BatchInput *batch,
+                   int64_t *tail) {
+    Places places = {.backend = backend};
+    const ShardTotals *totals = place(&places, shards, (size_t)count * sizeof *shards, false);
+    const BatchInput *input = place(&places, batch, sizeof *batch, false);
+    int64_t *placed = place(&places, tail, TAIL_COUNT * sizeof *tail, true);
+    return finish(&places, places.status == STATUS_OK ? backend->collect(totals, count, input, placed)
                                                       : places.status);
 }
 
-Status rig_finish_gradient(const Backend *backend, float *gradient, const int64_t *sum, int64_t count,
-                           double *squares) {
+Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArguments *host,
+                  int64_t elements, int64_t records) {
     Places places = {.backend = backend};
-    float *placed = place_floats(&places, gradient, count, true);
-    const int64_t *sums = place(&places, sum, (size_t)count * sizeof *sum, false);
-    return finish(&places, places.status == STATUS_OK ? backend->finish_gradient(placed, sums, count, squares)
-                                                      : places.status);
-}
-
-Status rig_adamw(const Backend *backend, const AdamWArguments *host) {
-    Places places = {.backend = backend};
-    AdamWArguments a = *host;
-    a.gradient = place_floats(&places, host->gradient, host->count, false);
-    a.parameter = place_floats(&places, host->parameter, host->count, true);
-    a.m = place_floats(&places, host->m, host->count, true);
-    a.v = place_floats(&places, host->v, host->count, true);
-    a.ema = place_floats(&places, host->ema, host->count, true);
-    return finish(&places, places.status == STATUS_OK ? backend->adamw(&a) : places.status);
+    UpdateArguments a = *host;
+    const size_t pieces = (size_t)host->piece_count;
+    a.pieces = place_some(&places, host->pieces, pieces * sizeof *host->pieces, false);
+    a.squares = place_some(&places, host->squares, pieces * sizeof *host->squares, true);
+    a.sums = place_some(&places, host->sums, (size_t)elements * sizeof *host->sums, false);
+    a.tail = place_some(&places, host->tail, TAIL_COUNT * sizeof *host->tail, false);
+    a.step = place_some(&places, host->step, sizeof *host->step, false);
+    a.state = place_some(&places, host->state, sizeof *host->state, true);
+    a.records = place_some(&places, host->records, (size_t)records * sizeof *host->records, true);
+    a.gradient = place_floats(&places, host->gradient, elements, true);
+    a.parameter = place_floats(&places, host->parameter, elements, true);
+    a.m = place_floats(&places, host->m, elements, true);
+    a.v = place_floats(&places, host->v, elements, true);
+    a.ema = place_floats(&places, host->ema, elements, true);
+    return finish(&places, places.status == STATUS_OK ? routine(&a) : places.status);
 }
 
 /* Pointers to rows that lie one after another in the backend's memory, NULL where the host's are. */

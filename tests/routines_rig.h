@@ -6,13 +6,17 @@
 #include "kernels/backend.h"
 
 /* Each fails as the routine does, and if memory around a result was written. */
-Status rig_noise(const Backend *backend, const NoiseArguments *host);
+Status rig_noise(const Backend *backend, const NoiseArguments *host, int64_t images);
 Status rig_loss(const Backend *backend, const LossArguments *host);
 Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, int64_t count, float limit,
-                      bool *bad);
-Status rig_finish_gradient(const Backend *backend, float *gradient, const int64_t *sum, int64_t count,
-                           double *squares);
-Status rig_adamw(const Backend *backend, const AdamWArguments *host);
+                      int64_t *bad);
+Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t count, const BatchInput *batch,
+                   int64_t *tail);
+
+/* One of finish_gradient, plan_update, adamw, on flat arrays of `elements` and `records` records. */
+typedef Status (*UpdateRoutine)(const UpdateArguments *arguments);
+Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArguments *host,
+                  int64_t elements, int64_t records);
 Status rig_reverse(const Backend *backend, const ReverseArguments *host);
 
 #endif

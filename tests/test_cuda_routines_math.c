@@ -31,6 +31,8 @@ static void test_adamw(double weight_decay, double gradient_scale) {
     static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
     static float gradient[COUNT];
     const double lr = 2e-3, b1 = 0.9, b2 = 0.999, epsilon = 1e-8, decay = 0.99;
+    const UpdatePiece piece = {0, COUNT, weight_decay > 0};
+    UpdateState state = {.scale = (float)gradient_scale, .apply = 1};
     memset(&here, 0, sizeof here);
     for (int i = 0; i < COUNT; i++) {
         here.p[i] = here.ema[i] = test_normal(1, i);
@@ -38,38 +40,33 @@ static void test_adamw(double weight_decay, double gradient_scale) {
         dm[i] = dv[i] = 0;
     }
     cpu = here;
-    for (int step = 1; step <= 10; step++) {
-        AdamWArguments arguments = {
-            .count = COUNT,
+    for (int number = 1; number <= 10; number++) {
+        const double c1 = 1 - pow(b1, number), c2 = sqrt(1 - pow(b2, number));
+        const UpdateStep step =
+            update_step(&(UpdateRates){lr, b1, b2, epsilon, weight_decay, c1, c2, decay, 0});
+        UpdateArguments arguments = {
+            .piece_count = 1,
+            .pieces = &piece,
+            .step = &step,
+            .state = &state,
             .gradient = gradient,
             .parameter = cpu.p,
             .m = cpu.m,
             .v = cpu.v,
             .ema = cpu.ema,
-            .gradient_scale = gradient_scale,
-            .learning_rate = lr,
-            .beta1 = b1,
-            .beta2 = b2,
-            .epsilon = epsilon,
-            .weight_decay = weight_decay,
-            .bias_correction1 = 1 - pow(b1, step),
-            .bias_correction2_sqrt = sqrt(1 - pow(b2, step)),
-            .ema_decay = decay,
         };
-        AdamWConstants constants = adamw_constants(&arguments);
         for (int i = 0; i < COUNT; i++) { /* also gradients of zero and ones whose square underflows */
-            gradient[i] = i % 7 == 0 ? 0 : ldexpf(test_normal((uint32_t)(10 + step), i), -(i % 80));
+            gradient[i] = i % 7 == 0 ? 0 : ldexpf(test_normal((uint32_t)(10 + number), i), -(i % 80));
             double g = gradient_scale * (double)gradient[i];
             dm[i] = b1 * dm[i] + (1 - b1) * g;
             dv[i] = b2 * dv[i] + (1 - b2) * g * g;
-            dp[i] = dp[i] * (1 - lr * weight_decay) -
-                    lr / arguments.bias_correction1 * dm[i] /
-                        (sqrt(dv[i]) / arguments.bias_correction2_sqrt + epsilon);
+            dp[i] = dp[i] * (1 - lr * weight_decay) - lr / c1 * dm[i] / (sqrt(dv[i]) / c2 + epsilon);
             dema[i] += (1 - decay) * (dp[i] - dema[i]);
         }
         CHECK_OK(cpu_adamw(&arguments));
         for (int i = 0; i < COUNT; i++)
-            adamw_element(&constants, gradient[i], &here.p[i], &here.m[i], &here.v[i], &here.ema[i]);
+            adamw_element(&step, state.scale, step.keep[piece.decay], gradient[i], &here.p[i], &here.m[i],
+                          &here.v[i], &here.ema[i]);
         CHECK(memcmp(&here, &cpu, sizeof here) == 0);
     }
     for (int i = 0; i < COUNT; i++) {
@@ -80,6 +77,21 @@ static void test_adamw(double weight_decay, double gradient_scale) {
         CHECK_NEAR(here.ema[i], dema[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])));
         CHECK_NEAR(here.v[i], dv[i], 40 * FLT_EPSILON * dv[i]);
     }
+}
+
+/* The factor of the CPU backend's plan_update. */
+static void test_clipping(void) {
+    const double norms[] = {0, 1e-9, 0.5, 1 - 1e-6, 1, 1.0000001, 3.7, 1e30};
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
+        for (int clipped = 0; clipped < 2; clipped++) {
+            double squares = norms[i] * norms[i];
+            const UpdateStep step = {.clip_norm = clipped};
+            UpdateState state = {0};
+            UpdateRecord record;
+            CHECK_OK(cpu_plan_update(&(UpdateArguments){
+                .piece_count = 1, .squares = &squares, .step = &step, .state = &state, .records = &record}));
+            CHECK(state.scale == (float)clipping_scale(&step, sqrt(squares)) && state.apply);
+        }
 }
 
 /* ---- fixed point ---- */
@@ -102,9 +114,9 @@ static int64_t exact_fixed_point(float v) {
 }
 
 static void check_fixed_point(float v) {
-    int64_t sum = 0, expected = exact_fixed_point(v);
-    bool bad = false;
-    CHECK_OK(cpu_accumulate(&sum, &v, 1, FLT_MAX, &bad));
+    const float limit = FLT_MAX;
+    int64_t sum = 0, bad = 0, expected = exact_fixed_point(v);
+    CHECK_OK(cpu_accumulate(&sum, &v, 1, &limit, &bad));
     if (fixed_point_of(v) != expected || sum != expected || bad) {
         printf("%a: fixed point %lld, the CPU's %lld, expected %lld\n", (double)v,
                (long long)fixed_point_of(v), (long long)sum, (long long)expected);
@@ -138,7 +150,9 @@ static void test_fixed_point_value(void) {
     }
     sums[0] = INT64_MAX;
     sums[1] = INT64_MIN;
-    CHECK_OK(cpu_finish_gradient(cpu, sums, COUNT, &squares));
+    const UpdatePiece piece = {0, COUNT, 0};
+    CHECK_OK(cpu_finish_gradient(&(UpdateArguments){
+        .piece_count = 1, .pieces = &piece, .squares = &squares, .sums = sums, .gradient = cpu}));
     for (int i = 0; i < COUNT; i++) {
         here[i] = fixed_point_value(sums[i]);
         CHECK_NEAR(here[i], (double)((long double)sums[i] * 0x1p-50L),
@@ -152,8 +166,7 @@ static void test_fixed_point_value(void) {
 static void test_noise(void) {
     static uint8_t image[SHADES];
     static float x_t[SHADES], eps[SHADES], t[1], signal[STEPS], noise[STEPS];
-    const uint8_t *images[1] = {image};
-    const uint32_t rng_samples[1] = {31};
+    const BatchSlot slot = {0, 31};
     for (int i = 0; i < SHADES; i++)
         image[i] = (uint8_t)i;
     for (int i = 0; i < STEPS; i++) {
@@ -161,13 +174,14 @@ static void test_noise(void) {
         noise[i] = sqrtf((float)i / STEPS);
     }
     for (uint32_t step = 0; step < 20; step++) {
+        const BatchInput batch = {.count = 1, .rng_step = step};
         NoiseArguments arguments = {
             .samples = 1,
             .pixels = SHADES,
-            .images = images,
-            .rng_samples = rng_samples,
+            .batch = &batch,
+            .slots = &slot,
+            .images = image,
             .seed = 5,
-            .rng_step = step,
             .timestep_stream = RNG_TIMESTEP,
             .noise_stream = RNG_TRAINING_NOISE,
             .steps = STEPS,
@@ -254,6 +268,7 @@ static void test_reverse(void) {
 int main(void) {
     test_adamw(0.01, 1);
     test_adamw(0, 0.37);
+    test_clipping();
     test_fixed_point();
     test_fixed_point_value();
     test_noise();

@@ -1,16 +1,14 @@
-/* The fused routines of a backend and the vector exponential against formulas in double.
+/* The fused routines of a backend against formulas in double.
  *
  * test_routines            the CPU's
  * test_routines BACKEND    another backend's; exit status 77 if there is no device for it */
 #include "test.h"
 
 #include <float.h>
-#include <limits.h>
 
 #include "core/rng.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/kernels_cpu.h"
-#include "kernels/cpu/simd.h"
 #include "routines_rig.h"
 #include "test_backend.h"
 
@@ -20,58 +18,6 @@ static float test_normal(uint32_t sequence, int64_t element) {
     float four[4];
     rng_normals(rng_key(2024, RNG_TEST, 0, sequence), (uint32_t)(element / 4), four);
     return four[element % 4];
-}
-
-/* Distance in units in the last place of the expected value. */
-static double ulps(float value, double expected) {
-    double unit = nextafterf((float)fabs(expected), INFINITY) - (float)fabs(expected);
-    return fabs(value - expected) / unit;
-}
-
-static void test_exp(void) {
-    const int count = 1 << 20;
-    double worst = 0;
-    for (int i = 0; i < count; i++) {
-        float x = -87.3f + (float)i / (float)count * (88.3f + 87.3f);
-        float error = (float)ulps(simd_exp(simd_set(x))[i % SIMD_LANES], exp((double)x));
-        worst = error > worst ? error : worst;
-    }
-    CHECK(worst < 2); /* what simd.h promises */
-    CHECK(simd_exp(simd_set(0))[3] == 1);
-    CHECK(isnan(simd_exp(simd_set(NAN))[0]));
-    CHECK(isnan(simd_sigmoid(simd_set(NAN))[0]) && isnan(simd_silu_slope(simd_set(NAN))[0]));
-    CHECK(isnan(simd_exp((SimdFloat){0, NAN})[1]) && simd_exp((SimdFloat){0, NAN})[0] == 1);
-    CHECK(simd_exp(simd_set(INFINITY))[0] > 1e38f && isfinite(simd_exp(simd_set(1e30f))[0]));
-    CHECK(simd_exp(simd_set(-INFINITY))[0] < 1.3e-38f && simd_exp(simd_set(-INFINITY))[0] > 0);
-    for (int i = -400; i <= 400; i++) {
-        double x = i / 8.0, s = 1 / (1 + exp(-x)), slope = s + x * s * (1 - s);
-        /* exp within 2 ulp, then an addition and a division of half an ulp each */
-        CHECK_NEAR(simd_sigmoid(simd_set((float)x))[0], s, 3 * FLT_EPSILON * s);
-        /* three more roundings of terms of at most (1 + |x|) s; the slope itself crosses zero */
-        CHECK_NEAR(simd_silu_slope(simd_set((float)x))[0], slope, 8 * FLT_EPSILON * (1 + fabs(x)) * s);
-    }
-}
-
-#ifdef SIMD16_COMPILED
-SIMD16_BEGIN
-static int count_differences(void) {
-    int differences = 0;
-    for (int i = -100000; i <= 100000; i++) {
-        float x = (float)i * 1.1e-3f, y = simd16_exp(simd16_set(x))[3] - simd_exp(simd_set(x))[5];
-        float slope = simd16_silu_slope(simd16_set(x))[15] - simd_silu_slope(simd_set(x))[0];
-        differences += !(y == 0 && slope == 0);
-    }
-    return differences;
-}
-SIMD16_END
-#endif
-
-/* Sixteen lanes compute the same bits as eight. */
-static void test_wide_vectors(void) {
-#ifdef SIMD16_COMPILED
-    if (simd16_available())
-        CHECK(count_differences() == 0);
-#endif
 }
 
 /* Relative. On the host the same functions give the same bits; a device's logarithm is off by one unit in the
@@ -84,8 +30,8 @@ static void test_noise(const Backend *backend) {
     static uint8_t image[SAMPLES][PIXELS];
     static float x_t[SAMPLES * PIXELS], eps[SAMPLES * PIXELS], t[SAMPLES], expected[PIXELS];
     float signal[STEPS], noise[STEPS];
-    const uint32_t rng_samples[SAMPLES] = {17, 5, 99};
-    const uint8_t *images[SAMPLES] = {image[0], NULL, image[2]};
+    const BatchSlot slots[SAMPLES] = {{2, 17}, {BATCH_PADDING, 5}, {0, 99}};
+    const BatchInput batch = {.count = 2, .rng_step = 12};
     for (int i = 0; i < STEPS; i++) {
         signal[i] = sqrtf(1 - (float)i / STEPS);
         noise[i] = sqrtf((float)i / STEPS);
@@ -96,10 +42,10 @@ static void test_noise(const Backend *backend) {
     NoiseArguments arguments = {
         .samples = SAMPLES,
         .pixels = PIXELS,
-        .images = images,
-        .rng_samples = rng_samples,
+        .batch = &batch,
+        .slots = slots,
+        .images = image[0],
         .seed = 7,
-        .rng_step = 12,
         .timestep_stream = RNG_VALIDATION_TIMESTEP,
         .noise_stream = RNG_VALIDATION_NOISE,
         .steps = STEPS,
@@ -112,15 +58,17 @@ static void test_noise(const Backend *backend) {
     memset(x_t, 0xff, sizeof x_t); /* NaN: everything must be overwritten */
     memset(eps, 0xff, sizeof eps);
     memset(t, 0xff, sizeof t);
-    CHECK_OK(rig_noise(backend, &arguments));
+    CHECK_OK(rig_noise(backend, &arguments, SAMPLES));
     for (int n = 0; n < SAMPLES; n++) {
-        uint32_t step = rng_bounded(rng_key(7, RNG_VALIDATION_TIMESTEP, 12, rng_samples[n]), 0, STEPS);
-        rng_fill_normal(rng_key(7, RNG_VALIDATION_NOISE, 12, rng_samples[n]), expected, PIXELS);
-        CHECK(t[n] == (images[n] ? (float)step : 0));
+        bool real = slots[n].image != BATCH_PADDING;
+        const uint8_t *pixels = real ? image[slots[n].image] : image[0];
+        uint32_t step = rng_bounded(rng_key(7, RNG_VALIDATION_TIMESTEP, 12, slots[n].rng_sample), 0, STEPS);
+        rng_fill_normal(rng_key(7, RNG_VALIDATION_NOISE, 12, slots[n].rng_sample), expected, PIXELS);
+        CHECK(t[n] == (real ? (float)step : 0));
         for (int i = 0; i < PIXELS; i++) {
-            float e = images[n] ? expected[i] : 0;
-            double x0 = image[n][i] / 127.5 - 1;
-            double x = images[n] ? (double)signal[step] * x0 + (double)noise[step] * (double)e : 0;
+            float e = real ? expected[i] : 0;
+            double x0 = pixels[i] / 127.5 - 1;
+            double x = real ? (double)signal[step] * x0 + (double)noise[step] * (double)e : 0;
             CHECK_NEAR(eps[n * PIXELS + i], e, normal_tolerance(backend) * fabs((double)e));
             e = eps[n * PIXELS + i];
             CHECK_NEAR(x_t[n * PIXELS + i], x, 4 * FLT_EPSILON * (1 + fabs((double)e))); /* five roundings */
@@ -132,21 +80,19 @@ static void test_noise(const Backend *backend) {
 static void test_timesteps(const Backend *backend) {
     enum { MANY = 3000, FEW = 3 };
     static float x_t[MANY * FEW], eps[MANY * FEW], t[MANY], table[STEPS];
-    static uint32_t rng_samples[MANY];
-    static const uint8_t *images[MANY];
+    static BatchSlot slots[MANY];
+    const BatchInput batch = {.count = MANY, .rng_step = UINT32_MAX};
     const uint8_t image[FEW] = {0, 100, 255};
     const uint64_t seed = 0x9e3779b97f4a7c15ull;
     int64_t different = 0;
-    for (int n = 0; n < MANY; n++) {
-        images[n] = image;
-        rng_samples[n] = (uint32_t)n * 2654435761u;
-    }
+    for (int n = 0; n < MANY; n++)
+        slots[n].rng_sample = (uint32_t)n * 2654435761u;
     NoiseArguments arguments = {.samples = MANY,
                                 .pixels = FEW,
-                                .images = images,
-                                .rng_samples = rng_samples,
+                                .batch = &batch,
+                                .slots = slots,
+                                .images = image,
                                 .seed = seed,
-                                .rng_step = UINT32_MAX,
                                 .timestep_stream = RNG_TIMESTEP,
                                 .noise_stream = RNG_TRAINING_NOISE,
                                 .steps = STEPS,
@@ -155,29 +101,33 @@ static void test_timesteps(const Backend *backend) {
                                 .x_t = x_t,
                                 .eps = eps,
                                 .t = t};
-    CHECK_OK(rig_noise(backend, &arguments));
+    CHECK_OK(rig_noise(backend, &arguments, 1));
     for (int n = 0; n < MANY; n++)
-        different +=
-            t[n] != (float)rng_bounded(rng_key(seed, RNG_TIMESTEP, UINT32_MAX, rng_samples[n]), 0, STEPS);
+        different += t[n] != (float)rng_bounded(rng_key(seed, RNG_TIMESTEP, UINT32_MAX, slots[n].rng_sample),
+                                                0, STEPS);
     CHECK(different == 0);
 }
 
 static void test_loss(const Backend *backend) {
     static float eps[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], gradient[SAMPLES * PIXELS];
     double sum = NAN, expected = 0, without = NAN;
-    const int real = 2, batch = 96;
+    enum { REAL = 2 };
+    const BatchSlot slots[SAMPLES] = {{4, 0}, {9, 1}, {BATCH_PADDING, 2}};
+    const BatchInput batch = {.count = 96};
     for (int i = 0; i < SAMPLES * PIXELS; i++) {
         eps[i] = test_normal(1, i);
-        eps_hat[i] = i < real * PIXELS ? test_normal(2, i) : NAN; /* padding is not looked at */
+        eps_hat[i] = i < REAL * PIXELS ? test_normal(2, i) : NAN; /* padding is not looked at */
         gradient[i] = NAN;
-        if (i < real * PIXELS)
+        if (i < REAL * PIXELS)
             expected += pow((double)eps[i] - (double)eps_hat[i], 2) / PIXELS;
     }
-    LossArguments arguments = {SAMPLES, real, PIXELS, batch, eps, eps_hat, gradient, &sum};
+    LossArguments arguments = {SAMPLES, PIXELS, &batch, slots, eps, eps_hat, gradient, &sum};
     CHECK_OK(rig_loss(backend, &arguments));
     CHECK_NEAR(sum, expected, SAMPLES * PIXELS * DBL_EPSILON * expected);
     for (int i = 0; i < SAMPLES * PIXELS; i++) {
-        double slope = i < real * PIXELS ? 2 * ((double)eps_hat[i] - (double)eps[i]) / (PIXELS * batch) : 0;
+        double slope = i < REAL * PIXELS
+                           ? 2 * ((double)eps_hat[i] - (double)eps[i]) / (PIXELS * (double)batch.count)
+                           : 0;
         CHECK_NEAR(gradient[i], slope, FLT_EPSILON * fabs(slope)); /* one rounding to float */
     }
     arguments.d_eps_hat = NULL;
@@ -211,7 +161,8 @@ static int64_t fixed_point(float v) {
 static void check_accumulate(const Backend *backend, const float *values, int count, float limit) {
     enum { LARGEST = 4096 };
     static int64_t sum[LARGEST], start[LARGEST];
-    bool bad = false, expect_bad = false;
+    int64_t bad = 0;
+    bool expect_bad = false;
     for (int i = 0; i < count; i++)
         sum[i] = start[i] = (int64_t)(test_normal(3, i) * 1e15f);
     CHECK_OK(rig_accumulate(backend, sum, values, count, limit, &bad));
@@ -226,7 +177,7 @@ static void check_accumulate(const Backend *backend, const float *values, int co
             return;
         }
     }
-    CHECK(bad == expect_bad);
+    CHECK(bad == (expect_bad ? 1 : 0));
 }
 
 static void test_accumulate(const Backend *backend) {
@@ -260,8 +211,7 @@ static void test_accumulate(const Backend *backend) {
             check_accumulate(backend, some, 150, 8000);
         }
     /* a limit beyond int64: refused, not wrapped */
-    int64_t sum = 0;
-    bool bad = false;
+    int64_t sum = 0, bad = 0;
     float large = 8192;
     CHECK_OK(rig_accumulate(backend, &sum, &large, 1, FLT_MAX, &bad));
     CHECK(bad && sum == 0);
@@ -271,65 +221,167 @@ static void test_accumulate(const Backend *backend) {
     CHECK(bad && sum == (int64_t)1 << 50);
 }
 
-static void test_finish_gradient(const Backend *backend) {
-    enum { COUNT = 20011 };
-    static int64_t sum[COUNT];
-    static float gradient[COUNT];
-    double squares = NAN, expected = 0;
-    for (int i = 0; i < COUNT; i++)
-        sum[i] = fixed_point(test_normal(6, i));
-    CHECK_OK(rig_finish_gradient(backend, gradient, sum, COUNT, &squares));
-    for (int i = 0; i < COUNT; i++) {
-        CHECK(gradient[i] == (float)((double)sum[i] / 0x1p50));
-        expected += (double)gradient[i] * (double)gradient[i];
-    }
-    CHECK_NEAR(squares, expected, COUNT * DBL_EPSILON * expected);
+/* Losses of good shards are added, the others counted. */
+static void test_collect(const Backend *backend) {
+    enum { SHARDS = 7 };
+    const BatchInput batch = {.count = 96, .stop = 1, .limit = 5};
+    ShardTotals shards[SHARDS] = {{3, 0}, {0.1, 0}, {7.7, 0}, {480, 0}, {1e-9, 0}, {0, 0}, {0.3, 0}};
+    int64_t tail[TAIL_COUNT] = {1, 2, 3, 4}, expected = 0;
+    for (int i = 0; i < SHARDS; i++)
+        expected += llrint(shards[i].loss_sum / 96 * 0x1p50);
+    CHECK_OK(rig_collect(backend, shards, SHARDS, &batch, tail));
+    CHECK(tail[TAIL_LOSS] == expected && tail[TAIL_BAD] == 0 && tail[TAIL_STOP] == 1);
+    CHECK(tail[TAIL_FIRST_BAD] == -1);
+    shards[2].bad = 1; /* a gradient's */
+    shards[3].loss_sum = 481;
+    shards[6].loss_sum = NAN;
+    for (int i = 2; i < SHARDS; i++)
+        expected -= i == 2 ? llrint(7.7 / 96 * 0x1p50) : i == 3 ? llrint(5 * 0x1p50) : 0;
+    expected -= llrint(0.3 / 96 * 0x1p50);
+    CHECK_OK(rig_collect(backend, shards, SHARDS, &batch, tail));
+    CHECK(tail[TAIL_LOSS] == expected && tail[TAIL_BAD] == 3 && tail[TAIL_FIRST_BAD] == 2);
+    CHECK_OK(rig_collect(backend, shards, 0, &batch, tail)); /* a rank without shards */
+    CHECK(tail[TAIL_LOSS] == 0 && tail[TAIL_BAD] == 0 && tail[TAIL_FIRST_BAD] == -1);
 }
 
-/* Ten steps of torch.optim.AdamW's formulas in double. */
-static void test_adamw(const Backend *backend, float weight_decay) {
-    enum { COUNT = 203 };
+/* Cuts [0, count) into pieces of at most the backend's size, of uneven lengths. */
+static int64_t cut_pieces(const Backend *backend, int64_t count, UpdatePiece *pieces) {
+    int64_t made = 0;
+    for (int64_t at = 0; at < count; made++) {
+        int64_t size = backend->piece_elements - 1000 * (made % 3), left = count - at;
+        pieces[made] = (UpdatePiece){at, size < left ? size : left, made % 2};
+        at += pieces[made].count;
+    }
+    return made;
+}
+
+static void test_finish_gradient(const Backend *backend) {
+    enum { COUNT = 60011, PIECES = 200 };
+    static int64_t sum[COUNT];
+    static float gradient[COUNT], again[COUNT];
+    static UpdatePiece pieces[PIECES];
+    static double squares[PIECES], squares_again[PIECES];
+    UpdateArguments arguments = {.piece_count = cut_pieces(backend, COUNT, pieces),
+                                 .pieces = pieces,
+                                 .squares = squares,
+                                 .sums = sum,
+                                 .gradient = gradient};
+    CHECK(arguments.piece_count > 2 && arguments.piece_count <= PIECES);
+    for (int i = 0; i < COUNT; i++)
+        sum[i] = fixed_point(test_normal(6, i));
+    CHECK_OK(rig_update(backend, backend->finish_gradient, &arguments, COUNT, 0));
+    for (int64_t p = 0; p < arguments.piece_count; p++) {
+        double expected = 0;
+        for (int64_t i = pieces[p].offset; i < pieces[p].offset + pieces[p].count; i++) {
+            CHECK(gradient[i] == (float)((double)sum[i] / 0x1p50));
+            expected += (double)gradient[i] * (double)gradient[i];
+        }
+        CHECK_NEAR(squares[p], expected, (double)pieces[p].count * DBL_EPSILON * expected);
+    }
+    /* a gradient that is there already: the same squares */
+    memcpy(again, gradient, sizeof again);
+    arguments.sums = NULL;
+    arguments.gradient = again;
+    arguments.squares = squares_again;
+    CHECK_OK(rig_update(backend, backend->finish_gradient, &arguments, COUNT, 0));
+    CHECK(memcmp(again, gradient, sizeof again) == 0);
+    CHECK(memcmp(squares_again, squares, (size_t)arguments.piece_count * sizeof *squares) == 0);
+}
+
+static void check_plan(const Backend *backend, UpdateArguments *a, double norm, double scale, bool apply,
+                       bool failed) {
+    UpdateRecord *record = &a->records[a->step->record];
+    *record = (UpdateRecord){.gradient_norm = -1};
+    CHECK_OK(rig_update(backend, backend->plan_update, a, 0, 3));
+    CHECK(isnan(norm) ? isnan(record->gradient_norm) : record->gradient_norm == norm);
+    CHECK(!apply || a->state->scale == (float)scale);
+    CHECK(a->state->apply == apply && a->state->failed == failed);
+    for (int i = 0; i < TAIL_COUNT; i++)
+        CHECK(record->tail[i] == (a->tail ? a->tail[i] : i == TAIL_FIRST_BAD ? -1 : 0));
+}
+
+static void test_plan_update(const Backend *backend) {
+    enum { PIECES = 1003 };
+    static double squares[PIECES];
+    int64_t tail[TAIL_COUNT] = {123456789, 0, 2, -1};
+    UpdateStep step = {.clip_norm = 1, .record = 2};
+    UpdateState state = {0};
+    UpdateRecord records[3];
+    UpdateArguments a = {.piece_count = PIECES,
+                         .squares = squares,
+                         .tail = tail,
+                         .step = &step,
+                         .state = &state,
+                         .records = records};
+    memset(records, 0, sizeof records);
+    for (int i = 0; i < PIECES; i++) /* whole numbers: exact in any order */
+        squares[i] = i % 7;
+    double sum = 0;
+    for (int i = 0; i < PIECES; i++)
+        sum += squares[i];
+    const double norm = sqrt(sum);
+    check_plan(backend, &a, norm, 1 / (norm + 1e-6), true, false);
+    step.clip_norm = 0;
+    check_plan(backend, &a, norm, 1, true, false);
+    step.clip_norm = 1e6;
+    step.record = 0;
+    check_plan(backend, &a, norm, 1, true, false);
+    a.tail = NULL;
+    check_plan(backend, &a, norm, 1, true, false);
+    a.tail = tail;
+    tail[TAIL_BAD] = 1;
+    check_plan(backend, &a, norm, 1, false, true);
+    tail[TAIL_BAD] = 0; /* an earlier one failed: none is applied */
+    check_plan(backend, &a, norm, 1, false, true);
+    state = (UpdateState){0};
+    squares[PIECES - 1] = NAN;
+    check_plan(backend, &a, NAN, 1, false, true);
+    state = (UpdateState){0};
+    squares[PIECES - 1] = INFINITY;
+    check_plan(backend, &a, INFINITY, 1, false, true);
+    CHECK(records[1].gradient_norm == 0); /* not asked for */
+}
+
+/* Ten steps of torch.optim.AdamW's formulas in double, in two pieces of which one decays. */
+static void test_adamw(const Backend *backend) {
+    enum { COUNT = 703, SPLIT = 300 };
     static float p[COUNT], m[COUNT], v[COUNT], ema[COUNT], gradient[COUNT];
     static float cpu[4][COUNT]; /* parameter, m, v, ema */
     static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
-    const double lr = 2e-3, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.99, scale = 0.5;
+    const double lr = 2e-3, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.99, scale = 0.5, wd = 0.01;
+    const UpdatePiece pieces[2] = {{0, SPLIT, 0}, {SPLIT, COUNT - SPLIT, 1}};
+    UpdateState state = {.scale = (float)scale, .apply = 1};
     for (int i = 0; i < COUNT; i++) {
         dp[i] = dema[i] = p[i] = ema[i] = test_normal(7, i);
         dm[i] = dv[i] = m[i] = v[i] = 0;
     }
-    for (int step = 1; step <= 10; step++) {
+    for (int number = 1; number <= 11; number++) {
+        state.apply = number <= 10; /* the last one changes nothing */
         for (int i = 0; i < COUNT; i++)
-            gradient[i] = test_normal((uint32_t)(10 + step), i) * 0.01f;
-        double c1 = 1 - pow(b1, step), c2 = sqrt(1 - pow(b2, step));
-        AdamWArguments arguments = {
-            .count = COUNT,
-            .gradient = gradient,
-            .parameter = p,
-            .m = m,
-            .v = v,
-            .ema = ema,
-            .gradient_scale = scale,
-            .learning_rate = lr,
-            .beta1 = b1,
-            .beta2 = b2,
-            .epsilon = eps,
-            .weight_decay = weight_decay,
-            .bias_correction1 = c1,
-            .bias_correction2_sqrt = c2,
-            .ema_decay = decay,
-        };
-        AdamWArguments on_cpu = arguments;
+            gradient[i] = test_normal((uint32_t)(10 + number), i) * 0.01f;
+        double c1 = 1 - pow(b1, number), c2 = sqrt(1 - pow(b2, number));
+        UpdateStep step = update_step(&(UpdateRates){lr, b1, b2, eps, wd, c1, c2, decay, 1});
+        UpdateArguments arguments = {.piece_count = 2,
+                                     .pieces = pieces,
+                                     .step = &step,
+                                     .state = &state,
+                                     .gradient = gradient,
+                                     .parameter = p,
+                                     .m = m,
+                                     .v = v,
+                                     .ema = ema};
+        UpdateArguments on_cpu = arguments;
         on_cpu.parameter = memcpy(cpu[0], p, sizeof p);
         on_cpu.m = memcpy(cpu[1], m, sizeof m);
         on_cpu.v = memcpy(cpu[2], v, sizeof v);
         on_cpu.ema = memcpy(cpu[3], ema, sizeof ema);
-        CHECK_OK(rig_adamw(backend, &arguments));
+        CHECK_OK(rig_update(backend, backend->adamw, &arguments, COUNT, 0));
         CHECK_OK(cpu_adamw(&on_cpu)); /* the same bits everywhere */
         CHECK(memcmp(cpu[0], p, sizeof p) == 0 && memcmp(cpu[1], m, sizeof m) == 0);
         CHECK(memcmp(cpu[2], v, sizeof v) == 0 && memcmp(cpu[3], ema, sizeof ema) == 0);
-        for (int i = 0; i < COUNT; i++) {
+        for (int i = 0; state.apply && i < COUNT; i++) {
             double g = scale * (double)gradient[i];
-            dp[i] *= 1 - lr * (double)weight_decay;
+            dp[i] *= 1 - lr * (i >= SPLIT ? wd : 0);
             dm[i] = b1 * dm[i] + (1 - b1) * g;
             dv[i] = b2 * dv[i] + (1 - b2) * g * g;
             dp[i] -= lr / c1 * dm[i] / (sqrt(dv[i]) / c2 + eps);
@@ -410,18 +462,15 @@ static void test_reverse(const Backend *backend) {
 
 int main(int argc, char **argv) {
     const Backend *backend = test_backend_start(argc > 1 ? argv[1] : "cpu", NULL);
-    if (backend->host_memory) {
-        test_exp();
-        test_wide_vectors();
-    }
     printf("backend %s: %s\n", backend->name, backend->description);
     test_noise(backend);
     test_timesteps(backend);
     test_loss(backend);
     test_accumulate(backend);
+    test_collect(backend);
     test_finish_gradient(backend);
-    test_adamw(backend, 0);
-    test_adamw(backend, 0.01f);
+    test_plan_update(backend);
+    test_adamw(backend);
     test_reverse(backend);
     test_backend_stop(backend);
     return test_result();

@@ -125,25 +125,23 @@ static void run_by_hand(ByHand *by_hand, const Batch *batch, int64_t shard, cons
     Network *network = by_hand->machine->network;
     const Schedule *schedule = by_hand->machine->schedule;
     int64_t samples = by_hand->machine->shards.samples, real = 0;
-    const uint8_t *images[MOST] = {NULL};
-    uint32_t numbers[MOST] = {0};
+    BatchInput input = {.count = batch->count, .rng_step = batch->rng_step};
+    BatchSlot slots[MOST];
     float eps[MOST * PIXELS];
     double loss_sum = 0;
     for (int64_t i = 0; i < samples; i++) {
         int64_t position = shard * samples + i;
-        numbers[i] = (uint32_t)position;
-        if (position < batch->count) {
-            images[i] = batch->dataset->pixels + (int64_t)batch->index[position] * PIXELS;
-            real++;
-        }
+        bool exists = position < batch->count;
+        slots[i] = (BatchSlot){exists ? batch->index[position] : BATCH_PADDING, (uint32_t)position};
+        real += exists;
     }
     CHECK_OK(by_hand->rig->backend->noise(&(NoiseArguments){
         .samples = samples,
         .pixels = PIXELS,
-        .images = images,
-        .rng_samples = numbers,
+        .batch = &input,
+        .slots = slots,
+        .images = batch->dataset->pixels,
         .seed = batch->seed,
-        .rng_step = batch->rng_step,
         .timestep_stream = batch->timestep_stream,
         .noise_stream = batch->noise_stream,
         .steps = schedule->steps,
@@ -161,9 +159,9 @@ static void run_by_hand(ByHand *by_hand, const Batch *batch, int64_t shard, cons
     CHECK_OK(network_forward(network, 0));
     CHECK_OK(by_hand->rig->backend->loss(&(LossArguments){
         .samples = samples,
-        .real_samples = real,
         .pixels = PIXELS,
-        .batch = batch->count,
+        .batch = &input,
+        .slots = slots,
         .eps = eps,
         .eps_hat = network_output(network, 0),
         .d_eps_hat = network_output_gradient(network, 0),

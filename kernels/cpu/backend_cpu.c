@@ -35,7 +35,7 @@ static const OpKernel *const reference_kernels[] = {
     NULL,
 };
 
-enum { CACHE_LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
+enum { CACHE_LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20, PIECE_ELEMENTS = 16384 };
 
 static Status memory_allocate(void **memory, size_t bytes) {
     /* From two huge pages on, rounding up wastes less than it gains in address translation. */
@@ -74,8 +74,9 @@ static Status memory_clear(void *memory, size_t bytes) {
 #define CPU_COMMON                                                                                           \
     .precisions = "fp32", .host_memory = true, .allocate = memory_allocate, .release = memory_release,       \
     .copy_in = memory_copy, .copy_out = memory_copy, .copy = memory_copy, .clear = memory_clear,             \
-    .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                                      \
-    .finish_gradient = cpu_finish_gradient, .adamw = cpu_adamw, .reverse = cpu_reverse
+    .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate, .collect = cpu_collect,              \
+    .piece_elements = PIECE_ELEMENTS, .finish_gradient = cpu_finish_gradient,                                \
+    .plan_update = cpu_plan_update, .adamw = cpu_adamw, .reverse = cpu_reverse
 
 /* Constant but for the library's description, which is known at run time only. */
 static Backend fast_backend = {.name = "cpu", .kernels = fast_kernels, CPU_COMMON};

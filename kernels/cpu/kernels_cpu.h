@@ -37,9 +37,11 @@ extern const OpKernel kernel_loops_slice;
 /* The fused routines of both CPU backends, as described in kernels/backend.h. (routines.c) */
 Status cpu_noise(const NoiseArguments *arguments);
 Status cpu_loss(const LossArguments *arguments);
-Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
-Status cpu_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares);
-Status cpu_adamw(const AdamWArguments *arguments);
+Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);
+Status cpu_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
+Status cpu_finish_gradient(const UpdateArguments *arguments);
+Status cpu_plan_update(const UpdateArguments *arguments);
+Status cpu_adamw(const UpdateArguments *arguments);
 Status cpu_reverse(const ReverseArguments *arguments);
 
 /* One line for people: "CPU, oneDNN 2.6.3, AVX-512". Static storage. (onednn.c) */

@@ -11,33 +11,36 @@ typedef int64_t IntegerLanes __attribute__((vector_size(32)));
 typedef float FloatLanes __attribute__((vector_size(16)));
 
 Status cpu_noise(const NoiseArguments *a) {
+    const uint32_t rng_step = a->batch->rng_step;
     for (int64_t n = 0; n < a->samples; n++) {
         float *x_t = a->x_t + n * a->pixels, *eps = a->eps + n * a->pixels;
-        if (!a->images[n]) {
+        const BatchSlot slot = a->slots[n];
+        if (slot.image == BATCH_PADDING) {
             memset(x_t, 0, (size_t)a->pixels * sizeof *x_t);
             memset(eps, 0, (size_t)a->pixels * sizeof *eps);
             a->t[n] = 0;
             continue;
         }
-        RngKey timestep = rng_key(a->seed, a->timestep_stream, a->rng_step, a->rng_samples[n]);
+        const uint8_t *image = a->images + slot.image * a->pixels;
+        RngKey timestep = rng_key(a->seed, a->timestep_stream, rng_step, slot.rng_sample);
         uint32_t t = rng_bounded(timestep, 0, (uint32_t)a->steps);
-        rng_fill_normal(rng_key(a->seed, a->noise_stream, a->rng_step, a->rng_samples[n]), eps, a->pixels);
+        rng_fill_normal(rng_key(a->seed, a->noise_stream, rng_step, slot.rng_sample), eps, a->pixels);
         const float signal = a->sqrt_alpha_bar[t], noise = a->sqrt_one_minus_alpha_bar[t];
         const float white = 255.0f / 2;
         for (int64_t i = 0; i < a->pixels; i++)
-            x_t[i] = signal * ((float)a->images[n][i] / white - 1) + noise * eps[i];
+            x_t[i] = signal * ((float)image[i] / white - 1) + noise * eps[i];
         a->t[n] = (float)t;
     }
     return STATUS_OK;
 }
 
 Status cpu_loss(const LossArguments *a) {
-    const double slope = 2 / ((double)a->pixels * (double)a->batch);
+    const double slope = 2 / ((double)a->pixels * (double)a->batch->count);
     double loss_sum = 0;
     for (int64_t n = 0; n < a->samples; n++) {
         const float *eps = a->eps + n * a->pixels, *eps_hat = a->eps_hat + n * a->pixels;
         float *gradient = a->d_eps_hat ? a->d_eps_hat + n * a->pixels : NULL;
-        if (n >= a->real_samples) {
+        if (a->slots[n].image == BATCH_PADDING) {
             if (gradient)
                 memset(gradient, 0, (size_t)a->pixels * sizeof *gradient);
             continue;
@@ -70,12 +73,12 @@ static inline void accumulate_four(int64_t *sum, const float *value) {
     memcpy(sum, &totals, sizeof totals);
 }
 
-static void accumulate_each(int64_t *sum, const float *value, int64_t count, float largest, bool *bad) {
+static void accumulate_each(int64_t *sum, const float *value, int64_t count, float largest, int64_t *bad) {
     for (int64_t i = 0; i < count; i++) {
         if (fabsf(value[i]) <= largest)
             sum[i] += llrint((double)value[i] * FIXED_POINT_SCALE);
         else
-            *bad = true;
+            *bad = 1;
     }
 }
 
@@ -91,10 +94,10 @@ static bool all_within(const float *value, int64_t count, float limit) {
     return every != 0;
 }
 
-Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad) {
+Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad) {
     enum { BLOCK = 64 };
     const float representable = 8191.5f; /* int64 holds 2^63 / 2^50 = 8192 */
-    const float largest = fminf(limit, representable), fast = fminf(limit, 1);
+    const float largest = fminf(*limit, representable), fast = fminf(*limit, 1);
     int64_t i = 0;
     for (; i + BLOCK <= count; i += BLOCK) {
         if (!all_within(value + i, BLOCK, fast)) {
@@ -108,43 +111,85 @@ Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float lim
     return STATUS_OK;
 }
 
-Status cpu_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares) {
-    const double unit = 1 / FIXED_POINT_SCALE;
-    double lanes[DOUBLE_LANES] = {0};
-    int64_t i = 0;
-    for (; i + DOUBLE_LANES <= count; i += DOUBLE_LANES)
-        for (int k = 0; k < DOUBLE_LANES; k++) {
-            gradient[i + k] = (float)((double)sum[i + k] * unit);
-            lanes[k] += (double)gradient[i + k] * (double)gradient[i + k];
+Status cpu_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail) {
+    tail[TAIL_LOSS] = tail[TAIL_BAD] = 0;
+    tail[TAIL_STOP] = batch->stop;
+    tail[TAIL_FIRST_BAD] = -1;
+    for (int64_t i = 0; i < count; i++) {
+        double share = shards[i].loss_sum / (double)batch->count;
+        if (!shards[i].bad && fabs(share) <= batch->limit) {
+            tail[TAIL_LOSS] += llrint(share * FIXED_POINT_SCALE);
+            continue;
         }
-    for (; i < count; i++) {
-        gradient[i] = (float)((double)sum[i] * unit);
-        lanes[0] += (double)gradient[i] * (double)gradient[i];
+        tail[TAIL_BAD]++;
+        if (tail[TAIL_FIRST_BAD] < 0)
+            tail[TAIL_FIRST_BAD] = i;
     }
-    *squares = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
     return STATUS_OK;
 }
 
-/* In this order, every operation rounded to float:
- *   g' = scale g;  p' = p (1 - lr wd);  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
- *   p = p' - (lr / c1) m / (sqrt(v) / c2 + epsilon);  ema = ema + (1 - decay) (p - ema) */
-Status cpu_adamw(const AdamWArguments *a) {
-    const float *restrict gradient = a->gradient;
-    float *restrict parameter = a->parameter, *restrict m = a->m, *restrict v = a->v, *restrict ema = a->ema;
-    const float scale = (float)a->gradient_scale, epsilon = (float)a->epsilon;
-    const float beta1 = (float)a->beta1, rest1 = (float)(1 - a->beta1);
-    const float beta2 = (float)a->beta2, rest2 = (float)(1 - a->beta2);
-    const float keep = (float)(1 - a->learning_rate * a->weight_decay);
-    const float step_size = (float)(a->learning_rate / a->bias_correction1);
-    const float correction2 = (float)a->bias_correction2_sqrt, follow = (float)(1 - a->ema_decay);
-    for (int64_t i = 0; i < a->count; i++) {
-        float g = scale * gradient[i];
-        m[i] = beta1 * m[i] + rest1 * g;
-        v[i] = beta2 * v[i] + rest2 * (g * g);
-        float p = keep * parameter[i] - step_size * (m[i] / (sqrtf(v[i]) / correction2 + epsilon));
-        parameter[i] = p;
-        ema[i] += follow * (p - ema[i]);
+/* gradient = sum / 2^50, or as it is without a sum; returns the sum of squares. */
+static double finish_piece(float *gradient, const int64_t *sum, int64_t count) {
+    const double unit = 1 / FIXED_POINT_SCALE;
+    double lanes[DOUBLE_LANES] = {0};
+    int64_t i = 0;
+    for (int64_t k = 0; sum && k < count; k++)
+        gradient[k] = (float)((double)sum[k] * unit);
+    for (; i + DOUBLE_LANES <= count; i += DOUBLE_LANES)
+        for (int k = 0; k < DOUBLE_LANES; k++)
+            lanes[k] += (double)gradient[i + k] * (double)gradient[i + k];
+    for (; i < count; i++)
+        lanes[0] += (double)gradient[i] * (double)gradient[i];
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+}
+
+Status cpu_finish_gradient(const UpdateArguments *a) {
+    for (int64_t p = 0; p < a->piece_count; p++) {
+        const UpdatePiece *piece = &a->pieces[p];
+        a->squares[p] =
+            finish_piece(a->gradient + piece->offset, a->sums ? a->sums + piece->offset : NULL, piece->count);
     }
+    return STATUS_OK;
+}
+
+Status cpu_plan_update(const UpdateArguments *a) {
+    static const int64_t no_tail[TAIL_COUNT] = {[TAIL_FIRST_BAD] = -1};
+    const int64_t *tail = a->tail ? a->tail : no_tail;
+    UpdateRecord *record = &a->records[a->step->record];
+    double squares = 0, scale = 1;
+    for (int64_t p = 0; p < a->piece_count; p++)
+        squares += a->squares[p];
+    const double norm = sqrt(squares);
+    if (a->step->clip_norm > 0 && a->step->clip_norm / (norm + 1e-6) < 1)
+        scale = a->step->clip_norm / (norm + 1e-6);
+    a->state->scale = (float)scale;
+    a->state->apply = isfinite(norm) && tail[TAIL_BAD] == 0 && !a->state->failed;
+    a->state->failed = !a->state->apply;
+    memcpy(record->tail, tail, sizeof record->tail);
+    record->gradient_norm = norm;
+    return STATUS_OK;
+}
+
+static void update_piece(const UpdateArguments *a, const UpdatePiece *piece) {
+    const UpdateStep step = *a->step;
+    const float *restrict gradient = a->gradient + piece->offset;
+    float *restrict parameter = a->parameter + piece->offset, *restrict m = a->m + piece->offset;
+    float *restrict v = a->v + piece->offset, *restrict ema = a->ema + piece->offset;
+    const float scale = a->state->scale, keep = step.keep[piece->decay];
+    for (int64_t i = 0; i < piece->count; i++) {
+        float g = scale * gradient[i];
+        m[i] = step.beta1 * m[i] + step.rest1 * g;
+        v[i] = step.beta2 * v[i] + step.rest2 * (g * g);
+        float p =
+            keep * parameter[i] - step.step_size * (m[i] / (sqrtf(v[i]) / step.correction2 + step.epsilon));
+        parameter[i] = p;
+        ema[i] += step.follow * (p - ema[i]);
+    }
+}
+
+Status cpu_adamw(const UpdateArguments *a) {
+    for (int64_t p = 0; a->state->apply && p < a->piece_count; p++)
+        update_piece(a, &a->pieces[p]);
     return STATUS_OK;
 }
 

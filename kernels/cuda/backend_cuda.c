@@ -88,7 +88,10 @@ static const Backend backend = {
     .noise = cuda_noise,
     .loss = cuda_loss,
     .accumulate = cuda_accumulate,
+    .collect = cuda_collect,
+    .piece_elements = CUDA_PIECE_ELEMENTS,
     .finish_gradient = cuda_finish_gradient,
+    .plan_update = cuda_plan_update,
     .adamw = cuda_adamw,
     .reverse = cuda_reverse,
 };

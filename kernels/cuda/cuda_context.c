@@ -13,8 +13,8 @@ enum { MESSAGE_BYTES = 512, MIN_CUDNN = 90800 /* descriptions of devices: cudnn_
 /* The device of this process and the memory of cuda_workspace. A process has one, as it has one device. */
 typedef struct ContextState {
     CudaContext context;
-    void *workspace, *host_workspace;
-    size_t workspace_bytes, host_workspace_bytes;
+    void *workspace;
+    size_t workspace_bytes;
 } ContextState;
 
 static ContextState state;
@@ -134,7 +134,6 @@ void cuda_context_stop(void) {
     if (context->cudnn)
         (void)cudnnDestroy(context->cudnn);
     cuda_release(state.workspace);
-    (void)cudaFreeHost(state.host_workspace);
     if (context->stream)
         (void)cudaStreamDestroy(context->stream);
     memset(&state, 0, sizeof state);
@@ -168,30 +167,19 @@ void cuda_release(void *memory) {
         (void)cudaFree(memory);
 }
 
-Status cuda_workspace(size_t bytes, void **device, void **host) {
+Status cuda_workspace(size_t bytes, void **device) {
     Status status = STATUS_OK;
-    enum { MIN_BYTES = 1 << 16 };
-    if (bytes < MIN_BYTES)
-        bytes = MIN_BYTES;
-    if ((device && bytes > state.workspace_bytes) || (host && bytes > state.host_workspace_bytes))
+    enum { MIN_BYTES = 1 << 20 };
+    if (bytes > state.workspace_bytes) {
+        size_t rounded = bytes < MIN_BYTES ? MIN_BYTES : bytes;
         TRY(cuda_synchronize());
-    if (device && bytes > state.workspace_bytes) {
         cuda_release(state.workspace);
+        state.workspace = NULL;
         state.workspace_bytes = 0;
-        TRY(cuda_allocate(&state.workspace, bytes));
-        state.workspace_bytes = bytes;
+        TRY(cuda_allocate(&state.workspace, rounded));
+        state.workspace_bytes = rounded;
     }
-    if (host && bytes > state.host_workspace_bytes) {
-        (void)cudaFreeHost(state.host_workspace);
-        state.host_workspace = NULL;
-        state.host_workspace_bytes = 0;
-        TRY(CHECK_CUDA(cudaMallocHost(&state.host_workspace, bytes)));
-        state.host_workspace_bytes = bytes;
-    }
-    if (device)
-        *device = state.workspace;
-    if (host)
-        *host = state.host_workspace;
+    *device = state.workspace;
 done:
     return status;
 }

@@ -59,12 +59,9 @@ Status cuda_check_launch(const char *kernel);
 /* Waits for everything on the stream; reports errors of kernels that ran since. */
 Status cuda_synchronize(void);
 
-/* Two blocks of at least `bytes` bytes for the fused routines (not for ops): *device in device memory,
- * 256-byte aligned, and *host in page-locked host memory, for argument tables, partial sums and results.
- * Contents are undefined; both are valid until the next call, belong to the context, and grow (then the
- * stream is drained). The caller drains the stream before it reuses *host. Either pointer may be NULL: not
- * wanted. */
-Status cuda_workspace(size_t bytes, void **device, void **host);
+/* At least `bytes` bytes of device memory for the fused routines (not for ops), 256-byte aligned: contents
+ * are undefined; valid until the next call, belong to the context, and grow (then the stream is drained). */
+Status cuda_workspace(size_t bytes, void **device);
 
 #ifdef __cplusplus
 }

@@ -29,12 +29,15 @@ extern const OpKernel kernel_cuda_add;
 extern const OpKernel kernel_cuda_concat;
 extern const OpKernel kernel_cuda_slice;
 
-/* The fused routines, as described in kernels/backend.h. */
+/* The fused routines, as described in kernels/backend.h: they only launch. */
 Status cuda_noise(const NoiseArguments *arguments);
 Status cuda_loss(const LossArguments *arguments);
-Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
-Status cuda_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares);
-Status cuda_adamw(const AdamWArguments *arguments);
+Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);
+Status cuda_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
+enum { CUDA_PIECE_ELEMENTS = 4096 };
+Status cuda_finish_gradient(const UpdateArguments *arguments);
+Status cuda_plan_update(const UpdateArguments *arguments);
+Status cuda_adamw(const UpdateArguments *arguments);
 Status cuda_reverse(const ReverseArguments *arguments);
 
 /* The backend, registered in kernels/backend.c where it was built. (backend_cuda.c) */

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "kernels/cuda/cuda_context.h"
 
@@ -19,17 +18,11 @@ namespace {
 enum {
     THREADS = 256,
     WARP = 32,
-    NORMALS = 4,            /* pixels of one block of the generator */
-    FINISH_PER_THREAD = 16, /* elements; the optimizer hands over 16384 at a time */
-    ALIGNMENT = 256,        /* of the parts of a workspace */
+    NORMALS = 4, /* pixels of one block of the generator */
 };
 
 unsigned blocks_for(int64_t count, int64_t per_block) {
     return (unsigned)((count + per_block - 1) / per_block);
-}
-
-size_t aligned(size_t bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 __device__ int64_t global_index() {
@@ -62,68 +55,25 @@ __global__ void __launch_bounds__(THREADS)
         *total = sum;
 }
 
-/* Adds `count` partial sums that lie behind one free double: *result = total. Waits for the stream. */
-Status finish_sum(double *device, double *host, int64_t count, double *result) {
-    Status status = STATUS_OK;
-    cudaStream_t stream = cuda_context()->stream;
-    sum_partials<<<1, THREADS, 0, stream>>>(device + 1, count, device);
-    TRY(cuda_check_launch("sum_partials"));
-    TRY(CHECK_CUDA(cudaMemcpyAsync(host, device, sizeof *host, cudaMemcpyDeviceToHost, stream)));
-    TRY(cuda_synchronize());
-    *result = *host;
-done:
-    return status;
-}
-
 /* ---- noise ---- */
 
-/* Where the inputs of a shard lie in a workspace: they come from host memory in one copy. */
-struct NoiseLayout {
-    size_t signal, noise, rng_samples, present, pixels, bytes;
-};
-
-NoiseLayout noise_layout(const NoiseArguments *a) {
-    NoiseLayout layout;
-    layout.signal = 0;
-    layout.noise = layout.signal + aligned((size_t)a->steps * sizeof(float));
-    layout.rng_samples = layout.noise + aligned((size_t)a->steps * sizeof(float));
-    layout.present = layout.rng_samples + aligned((size_t)a->samples * sizeof(uint32_t));
-    layout.pixels = layout.present + aligned((size_t)a->samples);
-    layout.bytes = layout.pixels + aligned((size_t)(a->samples * a->pixels));
-    return layout;
-}
-
-void stage_noise(const NoiseArguments *a, const NoiseLayout *layout, unsigned char *host) {
-    memcpy(host + layout->signal, a->sqrt_alpha_bar, (size_t)a->steps * sizeof(float));
-    memcpy(host + layout->noise, a->sqrt_one_minus_alpha_bar, (size_t)a->steps * sizeof(float));
-    memcpy(host + layout->rng_samples, a->rng_samples, (size_t)a->samples * sizeof(uint32_t));
-    for (int64_t n = 0; n < a->samples; n++) {
-        unsigned char *pixels = host + layout->pixels + n * a->pixels;
-        host[layout->present + (size_t)n] = a->images[n] != NULL;
-        if (a->images[n])
-            memcpy(pixels, a->images[n], (size_t)a->pixels);
-        else
-            memset(pixels, 0, (size_t)a->pixels);
-    }
-}
-
-/* One thread makes four pixels of one sample. The arrays of `a` that hold inputs are in `staged` instead. */
-__global__ void __launch_bounds__(THREADS)
-    noise_kernel(const NoiseArguments a, const NoiseLayout layout, const unsigned char *staged) {
+/* One thread makes four pixels of one sample. */
+__global__ void __launch_bounds__(THREADS) noise_kernel(const NoiseArguments a) {
     const int64_t groups = (a.pixels + NORMALS - 1) / NORMALS, index = global_index();
     const int64_t n = index / groups, group = index % groups;
     if (n >= a.samples)
         return;
-    const bool present = staged[layout.present + n] != 0;
-    const uint32_t rng_sample = ((const uint32_t *)(staged + layout.rng_samples))[n];
-    const uint8_t *pixels = staged + layout.pixels + n * a.pixels;
+    const BatchSlot slot = a.slots[n];
+    const bool present = slot.image != BATCH_PADDING;
+    const uint32_t rng_step = a.batch->rng_step;
+    const uint8_t *pixels = a.images + (present ? (int64_t)slot.image * a.pixels : 0);
     float eps[NORMALS] = {0, 0, 0, 0}, signal = 0, noise = 0;
     uint32_t t = 0;
     if (present) {
-        t = rng_bounded(rng_key(a.seed, a.timestep_stream, a.rng_step, rng_sample), 0, (uint32_t)a.steps);
-        signal = ((const float *)(staged + layout.signal))[t];
-        noise = ((const float *)(staged + layout.noise))[t];
-        rng_normals(rng_key(a.seed, a.noise_stream, a.rng_step, rng_sample), (uint32_t)group, eps);
+        t = rng_bounded(rng_key(a.seed, a.timestep_stream, rng_step, slot.rng_sample), 0, (uint32_t)a.steps);
+        signal = a.sqrt_alpha_bar[t];
+        noise = a.sqrt_one_minus_alpha_bar[t];
+        rng_normals(rng_key(a.seed, a.noise_stream, rng_step, slot.rng_sample), (uint32_t)group, eps);
     }
     if (group == 0)
         a.t[n] = (float)t;
@@ -140,10 +90,10 @@ __global__ void __launch_bounds__(THREADS)
 /* ---- loss ---- */
 
 /* Block n: sample n. partials[n] = mean over its pixels of (eps - eps_hat)^2, 0 for padding. */
-__global__ void __launch_bounds__(THREADS)
-    loss_kernel(const LossArguments a, double slope, double *partials) {
+__global__ void __launch_bounds__(THREADS) loss_kernel(const LossArguments a, double *partials) {
     const int64_t n = blockIdx.x, first = n * a.pixels;
-    const bool real = n < a.real_samples;
+    const bool real = a.slots[n].image != BATCH_PADDING;
+    const double slope = 2 / ((double)a.pixels * (double)a.batch->count);
     double squares = 0;
     for (int64_t i = threadIdx.x; i < a.pixels; i += THREADS) {
         double difference = real ? (double)a.eps_hat[first + i] - (double)a.eps[first + i] : 0;
@@ -159,41 +109,97 @@ __global__ void __launch_bounds__(THREADS)
 /* ---- gradient and parameters ---- */
 
 __global__ void __launch_bounds__(THREADS)
-    accumulate_kernel(int64_t *sum, const float *value, int64_t count, float largest, int *bad) {
+    accumulate_kernel(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad) {
     const int64_t i = global_index();
     if (i >= count)
         return;
     const float v = value[i];
-    if (fabsf(v) <= largest) /* false for NaN */
+    if (fabsf(v) <= fixed_point_largest(*limit)) /* false for NaN */
         sum[i] += fixed_point_of(v);
     else
         *bad = 1; /* whoever writes writes the same */
 }
 
+/* One block: integers, so that the order of the additions does not matter. */
 __global__ void __launch_bounds__(THREADS)
-    finish_gradient_kernel(float *gradient, const int64_t *sum, int64_t count, double *partials) {
-    const int64_t first = (int64_t)blockIdx.x * THREADS * FINISH_PER_THREAD + threadIdx.x;
+    collect_kernel(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail) {
+    __shared__ unsigned long long loss, bad, first_bad;
+    if (threadIdx.x == 0) {
+        loss = bad = 0;
+        first_bad = (unsigned long long)count;
+    }
+    __syncthreads();
+    const int shard_count = (int)count;
+#pragma unroll 1
+    for (int i = (int)threadIdx.x; i < shard_count; i += THREADS) {
+        const double share = shards[i].loss_sum / (double)batch->count;
+        if (!shards[i].bad && fabs(share) <= (double)batch->limit) {
+            atomicAdd(&loss, (unsigned long long)__double2ll_rn(share * FIXED_POINT_SCALE));
+        } else {
+            atomicAdd(&bad, 1ull);
+            atomicMin(&first_bad, (unsigned long long)i);
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        tail[TAIL_LOSS] = (int64_t)loss;
+        tail[TAIL_BAD] = (int64_t)bad;
+        tail[TAIL_STOP] = batch->stop;
+        tail[TAIL_FIRST_BAD] = bad ? (int64_t)first_bad : -1;
+    }
+}
+
+/* Block p: piece p. */
+__global__ void __launch_bounds__(THREADS) finish_gradient_kernel(const UpdateArguments a) {
+    const UpdatePiece piece = a.pieces[blockIdx.x];
+    float *gradient = a.gradient + piece.offset;
+    const int64_t *sum = a.sums ? a.sums + piece.offset : NULL;
     double squares = 0;
 #pragma unroll 4
-    for (int k = 0; k < FINISH_PER_THREAD; k++) {
-        int64_t i = first + k * THREADS;
-        if (i >= count)
-            break;
-        float g = fixed_point_value(sum[i]);
-        gradient[i] = g;
+    for (int64_t i = threadIdx.x; i < piece.count; i += THREADS) {
+        float g = sum ? fixed_point_value(sum[i]) : gradient[i];
+        if (sum)
+            gradient[i] = g;
         squares += (double)g * (double)g;
     }
     squares = block_sum(squares);
     if (threadIdx.x == 0)
-        partials[blockIdx.x] = squares;
+        a.squares[blockIdx.x] = squares;
 }
 
-__global__ void __launch_bounds__(THREADS)
-    adamw_kernel(const AdamWConstants constants, int64_t count, const float *gradient, float *parameter,
-                 float *m, float *v, float *ema) {
-    const int64_t i = global_index();
-    if (i < count)
-        adamw_element(&constants, gradient[i], &parameter[i], &m[i], &v[i], &ema[i]);
+/* One block. */
+__global__ void __launch_bounds__(THREADS) plan_update_kernel(const UpdateArguments a) {
+    double squares = 0;
+    for (int64_t p = threadIdx.x; p < a.piece_count; p += THREADS)
+        squares += a.squares[p];
+    squares = block_sum(squares);
+    if (threadIdx.x != 0)
+        return;
+    const double norm = sqrt(squares);
+    UpdateRecord *record = &a.records[a.step->record];
+    for (int i = 0; i < TAIL_COUNT; i++)
+        record->tail[i] = a.tail ? a.tail[i] : i == TAIL_FIRST_BAD ? -1 : 0;
+    record->gradient_norm = norm;
+    const bool apply = isfinite(norm) && record->tail[TAIL_BAD] == 0 && !a.state->failed;
+    a.state->scale = (float)clipping_scale(a.step, norm);
+    a.state->apply = apply;
+    a.state->failed = !apply;
+}
+
+/* Block p: piece p. */
+__global__ void __launch_bounds__(THREADS) adamw_kernel(const UpdateArguments a) {
+    if (!a.state->apply)
+        return;
+    const UpdatePiece piece = a.pieces[blockIdx.x];
+    const UpdateStep step = *a.step;
+    const float scale = a.state->scale, keep = piece.decay ? step.keep[1] : step.keep[0];
+    const float *__restrict__ gradient = a.gradient + piece.offset;
+    float *__restrict__ parameter = a.parameter + piece.offset, *__restrict__ m = a.m + piece.offset;
+    float *__restrict__ v = a.v + piece.offset, *__restrict__ ema = a.ema + piece.offset;
+    const int count = (int)piece.count;
+#pragma unroll 2
+    for (int i = (int)threadIdx.x; i < count; i += THREADS)
+        adamw_element(&step, scale, keep, gradient[i], &parameter[i], &m[i], &v[i], &ema[i]);
 }
 
 /* ---- reverse step ---- */
@@ -227,80 +233,56 @@ __global__ void __launch_bounds__(THREADS) reverse_kernel(const ReverseArguments
 } // namespace
 
 extern "C" Status cuda_noise(const NoiseArguments *a) {
-    Status status = STATUS_OK;
-    cudaStream_t stream = cuda_context()->stream;
-    const NoiseLayout layout = noise_layout(a);
     const int64_t threads = a->samples * ((a->pixels + NORMALS - 1) / NORMALS);
-    void *device = NULL, *host = NULL;
     if (threads == 0)
         return STATUS_OK;
-    TRY(cuda_workspace(layout.bytes, &device, &host));
-    TRY(cuda_synchronize()); /* an earlier copy may still read the host's block */
-    stage_noise(a, &layout, (unsigned char *)host);
-    TRY(CHECK_CUDA(cudaMemcpyAsync(device, host, layout.bytes, cudaMemcpyHostToDevice, stream)));
-    noise_kernel<<<blocks_for(threads, THREADS), THREADS, 0, stream>>>(*a, layout,
-                                                                       (const unsigned char *)device);
-    TRY(cuda_check_launch("noise"));
-done:
-    return status;
+    noise_kernel<<<blocks_for(threads, THREADS), THREADS, 0, cuda_context()->stream>>>(*a);
+    return cuda_check_launch("noise");
 }
 
 extern "C" Status cuda_loss(const LossArguments *a) {
     Status status = STATUS_OK;
-    const double slope = 2 / ((double)a->pixels * (double)a->batch);
-    void *device = NULL, *host = NULL;
-    *a->loss_sum = 0;
-    if (a->samples == 0)
-        return STATUS_OK;
-    TRY(cuda_workspace((size_t)(a->samples + 1) * sizeof(double), &device, &host));
-    loss_kernel<<<(unsigned)a->samples, THREADS, 0, cuda_context()->stream>>>(*a, slope,
-                                                                              (double *)device + 1);
-    TRY(cuda_check_launch("loss"));
-    TRY(finish_sum((double *)device, (double *)host, a->samples, a->loss_sum));
-done:
-    return status;
-}
-
-extern "C" Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad) {
-    Status status = STATUS_OK;
     cudaStream_t stream = cuda_context()->stream;
-    void *device = NULL, *host = NULL;
-    if (count == 0)
-        return STATUS_OK;
-    TRY(cuda_workspace(sizeof(int), &device, &host));
-    TRY(CHECK_CUDA(cudaMemsetAsync(device, 0, sizeof(int), stream)));
-    accumulate_kernel<<<blocks_for(count, THREADS), THREADS, 0, stream>>>(
-        sum, value, count, fixed_point_largest(limit), (int *)device);
-    TRY(cuda_check_launch("accumulate"));
-    TRY(CHECK_CUDA(cudaMemcpyAsync(host, device, sizeof(int), cudaMemcpyDeviceToHost, stream)));
-    TRY(cuda_synchronize());
-    if (*(const int *)host != 0)
-        *bad = true;
+    void *partials = NULL;
+    TRY(cuda_workspace((size_t)a->samples * sizeof(double), &partials));
+    if (a->samples > 0)
+        loss_kernel<<<(unsigned)a->samples, THREADS, 0, stream>>>(*a, (double *)partials);
+    TRY(cuda_check_launch("loss"));
+    sum_partials<<<1, THREADS, 0, stream>>>((const double *)partials, a->samples, a->loss_sum);
+    TRY(cuda_check_launch("sum_partials"));
 done:
     return status;
 }
 
-extern "C" Status cuda_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares) {
-    Status status = STATUS_OK;
-    const unsigned blocks = blocks_for(count, (int64_t)THREADS * FINISH_PER_THREAD);
-    void *device = NULL, *host = NULL;
-    *squares = 0;
+extern "C" Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit,
+                                  int64_t *bad) {
     if (count == 0)
         return STATUS_OK;
-    TRY(cuda_workspace(((size_t)blocks + 1) * sizeof(double), &device, &host));
-    finish_gradient_kernel<<<blocks, THREADS, 0, cuda_context()->stream>>>(gradient, sum, count,
-                                                                           (double *)device + 1);
-    TRY(cuda_check_launch("finish_gradient"));
-    TRY(finish_sum((double *)device, (double *)host, blocks, squares));
-done:
-    return status;
+    accumulate_kernel<<<blocks_for(count, THREADS), THREADS, 0, cuda_context()->stream>>>(sum, value, count,
+                                                                                          limit, bad);
+    return cuda_check_launch("accumulate");
 }
 
-extern "C" Status cuda_adamw(const AdamWArguments *a) {
-    if (a->count == 0)
-        return STATUS_OK;
-    adamw_kernel<<<blocks_for(a->count, THREADS), THREADS, 0, cuda_context()->stream>>>(
-        adamw_constants(a), a->count, a->gradient, a->parameter, a->m, a->v, a->ema);
+extern "C" Status cuda_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch,
+                               int64_t *tail) {
+    collect_kernel<<<1, THREADS, 0, cuda_context()->stream>>>(shards, count, batch, tail);
+    return cuda_check_launch("collect");
+}
+
+extern "C" Status cuda_finish_gradient(const UpdateArguments *a) {
+    if (a->piece_count > 0)
+        finish_gradient_kernel<<<(unsigned)a->piece_count, THREADS, 0, cuda_context()->stream>>>(*a);
+    return cuda_check_launch("finish_gradient");
+}
+
+extern "C" Status cuda_plan_update(const UpdateArguments *a) {
+    plan_update_kernel<<<1, THREADS, 0, cuda_context()->stream>>>(*a);
+    return cuda_check_launch("plan_update");
+}
+
+extern "C" Status cuda_adamw(const UpdateArguments *a) {
+    if (a->piece_count > 0)
+        adamw_kernel<<<(unsigned)a->piece_count, THREADS, 0, cuda_context()->stream>>>(*a);
     return cuda_check_launch("adamw");
 }
 

@@ -87,38 +87,23 @@ ROUTINES_FUNCTION float fixed_point_value(int64_t sum) {
     return (float)((double)sum * (1 / FIXED_POINT_SCALE));
 }
 
-/* ---- AdamW ---- */
+/* ---- update ---- */
 
-typedef struct AdamWConstants {
-    float scale, beta1, rest1, beta2, rest2, keep, step_size, correction2, epsilon, follow;
-} AdamWConstants;
-
-/* For the host: differences are formed in double, since 1 - beta2 of a rounded beta2 is wrong by 1e-5. */
-static inline AdamWConstants adamw_constants(const AdamWArguments *a) {
-    AdamWConstants c;
-    c.scale = (float)a->gradient_scale;
-    c.beta1 = (float)a->beta1;
-    c.rest1 = (float)(1 - a->beta1);
-    c.beta2 = (float)a->beta2;
-    c.rest2 = (float)(1 - a->beta2);
-    c.keep = (float)(1 - a->learning_rate * a->weight_decay);
-    c.step_size = (float)(a->learning_rate / a->bias_correction1);
-    c.correction2 = (float)a->bias_correction2_sqrt;
-    c.epsilon = (float)a->epsilon;
-    c.follow = (float)(1 - a->ema_decay);
-    return c;
+/* The factor that brings a gradient of this norm to the step's clip_norm, at most 1. */
+ROUTINES_FUNCTION double clipping_scale(const UpdateStep *step, double norm) {
+    double scale = step->clip_norm / (norm + 1e-6);
+    return step->clip_norm > 0 && scale < 1 ? scale : 1;
 }
 
-/* g' = scale g;  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
- * p = p (1 - lr wd) - (lr / c1) m / (sqrt(v) / c2 + epsilon);  ema = ema + (1 - decay) (p - ema) */
-ROUTINES_FUNCTION void adamw_element(const AdamWConstants *c, float gradient, float *parameter, float *m,
-                                     float *v, float *ema) {
-    float g = exact_multiply(c->scale, gradient);
+/* adamw of kernels/backend.h for one element; keep: the step's, of the element's piece. */
+ROUTINES_FUNCTION void adamw_element(const UpdateStep *c, float scale, float keep, float gradient,
+                                     float *parameter, float *m, float *v, float *ema) {
+    float g = exact_multiply(scale, gradient);
     float m1 = exact_add(exact_multiply(c->beta1, *m), exact_multiply(c->rest1, g));
     float v1 = exact_add(exact_multiply(c->beta2, *v), exact_multiply(c->rest2, exact_multiply(g, g)));
     float denominator = exact_add(exact_divide(exact_sqrt(v1), c->correction2), c->epsilon);
-    float step = exact_multiply(c->step_size, exact_divide(m1, denominator));
-    float p = exact_subtract(exact_multiply(c->keep, *parameter), step);
+    float update = exact_multiply(c->step_size, exact_divide(m1, denominator));
+    float p = exact_subtract(exact_multiply(keep, *parameter), update);
     *m = m1;
     *v = v1;
     *parameter = p;

@@ -5,38 +5,33 @@
 
 #include "core/team.h"
 
-enum { PIECE_ELEMENTS = 16384 };
-
 /* torch.optim.AdamW's defaults. */
 static const double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
 
-/* Threads share the pieces of a host; on a device every piece is a launch and a wait, so a tensor is one. */
-static int64_t piece_size(const Optimizer *optimizer, const Parameter *parameter) {
-    return optimizer->backend->host_memory ? PIECE_ELEMENTS : parameter->count;
-}
-
-static int64_t pieces_of(const Optimizer *optimizer, const Parameter *parameter) {
-    int64_t size = piece_size(optimizer, parameter);
-    return (parameter->count + size - 1) / size;
-}
-
 static Status cut_pieces(Optimizer *optimizer, const Graph *graph) {
     Status status = STATUS_OK;
-    int64_t next = 0;
+    const Backend *backend = optimizer->backend;
+    const int64_t size = backend->piece_elements;
+    UpdatePiece *pieces = NULL, *placed = NULL;
+    int64_t count = 0, next = 0;
     for (int p = 0; p < graph->parameter_count; p++)
-        optimizer->piece_count += pieces_of(optimizer, &graph->parameters[p]);
-    TRY(ALLOCATE(&optimizer->pieces, optimizer->piece_count));
-    TRY(ALLOCATE(&optimizer->squares, optimizer->piece_count));
+        count += (graph->parameters[p].count + size - 1) / size;
+    TRY(ALLOCATE(&pieces, count));
     for (int p = 0; p < graph->parameter_count; p++) {
         const Parameter *parameter = &graph->parameters[p];
-        int64_t size = piece_size(optimizer, parameter);
-        for (int64_t i = 0; i < pieces_of(optimizer, parameter); i++) {
-            int64_t left = parameter->count - i * size;
-            optimizer->pieces[next++] =
-                (OptimizerPiece){parameter->offset + i * size, left < size ? left : size, parameter->decay};
+        for (int64_t at = 0; at < parameter->count; at += size) {
+            int64_t left = parameter->count - at;
+            pieces[next++] =
+                (UpdatePiece){parameter->offset + at, left < size ? left : size, parameter->decay};
         }
     }
+    optimizer->update.piece_count = count;
+    TRY(backend->allocate((void **)&optimizer->update.squares, (size_t)count * sizeof(double)));
+    TRY(backend->allocate((void **)&placed, (size_t)count * sizeof *placed));
+    optimizer->update.pieces = placed;
+    TRY(backend->copy_in(placed, pieces, (size_t)count * sizeof *placed));
 done:
+    free(pieces);
     return status;
 }
 
@@ -44,6 +39,7 @@ Status optimizer_create(Optimizer *optimizer, const Backend *backend, const Grap
                         const OptimizerOptions *options, int threads) {
     Status status = STATUS_OK;
     size_t bytes = (size_t)graph->parameter_elements * sizeof(float);
+    UpdateArguments *update = &optimizer->update;
     *optimizer = (Optimizer){
         .backend = backend, .options = *options, .threads = threads, .count = graph->parameter_elements};
     TRY(backend->allocate((void **)&optimizer->parameters, bytes));
@@ -51,7 +47,16 @@ Status optimizer_create(Optimizer *optimizer, const Backend *backend, const Grap
     TRY(backend->allocate((void **)&optimizer->m, bytes));
     TRY(backend->allocate((void **)&optimizer->v, bytes));
     TRY(backend->allocate((void **)&optimizer->gradient, bytes));
+    TRY(backend->allocate((void **)&optimizer->step, sizeof *optimizer->step));
+    TRY(backend->allocate((void **)&update->state, sizeof *update->state));
+    TRY(backend->allocate((void **)&update->records, OPTIMIZER_RECORDS * sizeof *update->records));
     TRY(cut_pieces(optimizer, graph));
+    update->step = optimizer->step;
+    update->gradient = optimizer->gradient;
+    update->parameter = optimizer->parameters;
+    update->m = optimizer->m;
+    update->v = optimizer->v;
+    update->ema = optimizer->ema;
 done:
     if (status != STATUS_OK)
         optimizer_release(optimizer);
@@ -59,69 +64,34 @@ done:
 }
 
 void optimizer_release(Optimizer *optimizer) {
-    if (optimizer->backend) {
-        optimizer->backend->release(optimizer->parameters);
-        optimizer->backend->release(optimizer->ema);
-        optimizer->backend->release(optimizer->m);
-        optimizer->backend->release(optimizer->v);
-        optimizer->backend->release(optimizer->gradient);
+    const Backend *backend = optimizer->backend;
+    if (backend) {
+        backend->release(optimizer->parameters);
+        backend->release(optimizer->ema);
+        backend->release(optimizer->m);
+        backend->release(optimizer->v);
+        backend->release(optimizer->gradient);
+        backend->release(optimizer->step);
+        backend->release(optimizer->update.state);
+        backend->release(optimizer->update.records);
+        backend->release(optimizer->update.squares);
+        backend->release((void *)(uintptr_t)optimizer->update.pieces);
     }
-    free(optimizer->pieces);
-    free(optimizer->squares);
     *optimizer = (Optimizer){0};
 }
 
-typedef struct StepTask {
-    Optimizer *optimizer;
-    const int64_t *sums;
-    AdamWArguments common;
-} StepTask;
-
-static Status finish_piece(void *context, int worker, int64_t index) {
-    StepTask *task = context;
-    Optimizer *optimizer = task->optimizer;
-    OptimizerPiece piece = optimizer->pieces[index];
-    (void)worker;
-    return optimizer->backend->finish_gradient(optimizer->gradient + piece.offset, task->sums + piece.offset,
-                                               piece.count, &optimizer->squares[index]);
-}
-
-static Status update_piece(void *context, int worker, int64_t index) {
-    StepTask *task = context;
-    Optimizer *optimizer = task->optimizer;
-    OptimizerPiece piece = optimizer->pieces[index];
-    AdamWArguments arguments = task->common;
-    (void)worker;
-    arguments.count = piece.count;
-    arguments.gradient = optimizer->gradient + piece.offset;
-    arguments.parameter = optimizer->parameters + piece.offset;
-    arguments.m = optimizer->m + piece.offset;
-    arguments.v = optimizer->v + piece.offset;
-    arguments.ema = optimizer->ema + piece.offset;
-    arguments.weight_decay = piece.decay ? arguments.weight_decay : 0;
-    return optimizer->backend->adamw(&arguments);
-}
-
-Status optimizer_step(Optimizer *optimizer, const int64_t *gradient_sums, int64_t step,
-                      OptimizerReport *report) {
-    Status status = STATUS_OK;
+double optimizer_learning_rate(const Optimizer *optimizer, int64_t step) {
     const OptimizerOptions *options = &optimizer->options;
-    StepTask task = {.optimizer = optimizer, .sums = gradient_sums};
-    double squares = 0, scale = 1, rate = options->learning_rate;
-    TRY(team_run(optimizer->threads, optimizer->piece_count, finish_piece, &task));
-    for (int64_t i = 0; i < optimizer->piece_count; i++)
-        squares += optimizer->squares[i];
-    report->gradient_norm = sqrt(squares);
-    if (options->clip_norm > 0 && options->clip_norm / (report->gradient_norm + 1e-6) < 1)
-        scale = options->clip_norm / (report->gradient_norm + 1e-6);
+    double rate = options->learning_rate;
     if (step + 1 < options->warmup_steps)
         rate *= (double)(step + 1) / (double)options->warmup_steps;
-    report->learning_rate = rate;
-    if (!isfinite(report->gradient_norm))
-        return STATUS_OK;
-    task.common = (AdamWArguments){
-        .gradient_scale = scale,
-        .learning_rate = rate,
+    return rate;
+}
+
+Status optimizer_prepare(Optimizer *optimizer, int64_t step) {
+    const OptimizerOptions *options = &optimizer->options;
+    UpdateStep constants = update_step(&(UpdateRates){
+        .learning_rate = optimizer_learning_rate(optimizer, step),
         .beta1 = beta1,
         .beta2 = beta2,
         .epsilon = epsilon,
@@ -129,8 +99,75 @@ Status optimizer_step(Optimizer *optimizer, const int64_t *gradient_sums, int64_
         .bias_correction1 = 1 - pow(beta1, (double)(step + 1)),
         .bias_correction2_sqrt = sqrt(1 - pow(beta2, (double)(step + 1))),
         .ema_decay = fmin(options->ema_decay, (1.0 + (double)step) / (10.0 + (double)step)),
-    };
-    TRY(team_run(optimizer->threads, optimizer->piece_count, update_piece, &task));
+        .clip_norm = options->clip_norm,
+    });
+    constants.record = step % OPTIMIZER_RECORDS;
+    return optimizer->backend->copy_in(optimizer->step, &constants, sizeof constants);
+}
+
+typedef Status (*UpdateRoutine)(const UpdateArguments *arguments);
+
+typedef struct UpdateTask {
+    const UpdateArguments *update;
+    UpdateRoutine routine;
+} UpdateTask;
+
+static Status update_one(void *context, int worker, int64_t piece) {
+    const UpdateTask *task = context;
+    UpdateArguments one = *task->update;
+    (void)worker;
+    one.piece_count = 1;
+    one.pieces += piece;
+    one.squares += piece;
+    return task->routine(&one);
+}
+
+/* Threads share the pieces on a host; a device takes all in one call. */
+static Status for_all_pieces(const Optimizer *optimizer, UpdateRoutine routine) {
+    UpdateTask task = {&optimizer->update, routine};
+    if (!optimizer->backend->host_memory)
+        return routine(&optimizer->update);
+    return team_run(optimizer->threads, optimizer->update.piece_count, update_one, &task);
+}
+
+Status optimizer_queue(Optimizer *optimizer, const int64_t *gradient_sums, const int64_t *tail) {
+    Status status = STATUS_OK;
+    const Backend *backend = optimizer->backend;
+    optimizer->update.sums = gradient_sums;
+    optimizer->update.tail = tail;
+    TRY(for_all_pieces(optimizer, backend->finish_gradient));
+    TRY(backend->plan_update(&optimizer->update));
+    TRY(for_all_pieces(optimizer, backend->adamw));
+done:
+    return status;
+}
+
+Status optimizer_records(const Optimizer *optimizer, int64_t first, int64_t count, UpdateRecord *records) {
+    Status status = STATUS_OK;
+    int64_t begin = first % OPTIMIZER_RECORDS;
+    int64_t straight = begin + count <= OPTIMIZER_RECORDS ? count : OPTIMIZER_RECORDS - begin;
+    const UpdateRecord *ring = optimizer->update.records;
+    TRY(optimizer->backend->copy_out(records, ring + begin, (size_t)straight * sizeof *records));
+    TRY(optimizer->backend->copy_out(records + straight, ring, (size_t)(count - straight) * sizeof *records));
+done:
+    return status;
+}
+
+Status optimizer_forgive(Optimizer *optimizer) {
+    return optimizer->backend->clear(optimizer->update.state, sizeof *optimizer->update.state);
+}
+
+Status optimizer_step(Optimizer *optimizer, const int64_t *gradient_sums, int64_t step,
+                      OptimizerReport *report) {
+    Status status = STATUS_OK;
+    UpdateRecord record;
+    TRY(optimizer_prepare(optimizer, step));
+    TRY(optimizer_queue(optimizer, gradient_sums, NULL));
+    TRY(optimizer_records(optimizer, step, 1, &record));
+    report->gradient_norm = record.gradient_norm;
+    report->learning_rate = optimizer_learning_rate(optimizer, step);
+    if (!isfinite(record.gradient_norm))
+        TRY(optimizer_forgive(optimizer));
 done:
     return status;
 }

@@ -7,91 +7,204 @@
 #include "core/clock.h"
 #include "core/team.h"
 
-/* Behind the gradient: what else is summed over the ranks. */
-enum { TAIL_LOSS, TAIL_BAD, TAIL_STOP, SHARDS_TAIL };
-
 typedef struct ShardsWorker {
-    float *eps;             /* (samples, pixels) backend memory */
-    const uint8_t **images; /* (samples) */
-    uint32_t *rng_samples;  /* (samples) */
+    float *eps; /* (samples, pixels) backend memory */
     PhaseSeconds seconds;
 } ShardsWorker;
 
-static size_t gradient_bytes(const Shards *shards) {
-    return (size_t)shards->network->graph->parameter_elements * sizeof(int64_t);
+static int64_t parameter_elements(const Shards *shards) {
+    return shards->network->graph->parameter_elements;
+}
+
+const int64_t *shards_tail(const Shards *shards) {
+    return shards->sums + parameter_elements(shards);
+}
+
+static size_t sums_bytes(const Shards *shards) {
+    return (size_t)(parameter_elements(shards) + TAIL_COUNT) * sizeof(int64_t);
+}
+
+/* ---- memory ---- */
+
+static Status create_sums(Shards *shards, double bucket_mib) {
+    Status status = STATUS_OK;
+    int64_t summed = parameter_elements(shards) + TAIL_SUMMED;
+    int64_t bucket_elements = (int64_t)(bucket_mib * 1048576.0 / sizeof(int64_t));
+    TRY(ALLOCATE(&shards->host_sums, parameter_elements(shards) + TAIL_COUNT));
+    shards->sums = shards->host_sums;
+    if (!shards->network->backend->host_memory)
+        TRY(shards->network->backend->allocate((void **)&shards->sums, sums_bytes(shards)));
+    TRY(buckets_create(&shards->buckets, shards->comm, shards->host_sums, summed,
+                       bucket_elements < 1 ? 1 : bucket_elements));
+done:
+    return status;
+}
+
+static Status create_workers(Shards *shards) {
+    Status status = STATUS_OK;
+    const Network *network = shards->network;
+    pthread_mutex_t *locks = NULL;
+    TRY(ALLOCATE(&locks, network->graph->parameter_count));
+    for (int p = 0; p < network->graph->parameter_count; p++)
+        (void)pthread_mutex_init(&locks[p], NULL);
+    shards->locks = locks;
+    TRY(ALLOCATE(&shards->worker, network->workers));
+    for (int w = 0; w < network->workers; w++)
+        TRY(network->backend->allocate((void **)&shards->worker[w].eps,
+                                       (size_t)(shards->samples * shards->pixels) * sizeof(float)));
+done:
+    return status;
+}
+
+static Status place_tables(Shards *shards) {
+    Status status = STATUS_OK;
+    const Schedule *schedule = shards->schedule;
+    const float *tables[2] = {schedule->sqrt_alpha_bar, schedule->sqrt_one_minus_alpha_bar};
+    for (int i = 0; i < 2; i++)
+        TRY(backend_place(shards->network->backend, tables[i], (size_t)schedule->steps * sizeof(float),
+                          &shards->tables[i], &shards->owned_tables[i]));
+done:
+    return status;
 }
 
 Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedule *schedule,
                      double bucket_mib) {
     Status status = STATUS_OK;
     Shape input = network->graph->values[network->graph->input].shape;
-    int64_t total = network->graph->parameter_elements + SHARDS_TAIL;
-    int64_t bucket_elements = (int64_t)(bucket_mib * 1048576.0 / sizeof(int64_t));
-    pthread_mutex_t *locks = NULL;
     *shards = (Shards){.comm = comm,
                        .network = network,
                        .schedule = schedule,
                        .samples = input.d[0],
                        .pixels = input.d[1] * input.d[2]};
-    TRY(ALLOCATE(&shards->host_sums, total));
-    shards->sums = shards->host_sums;
-    if (!network->backend->host_memory)
-        TRY(network->backend->allocate((void **)&shards->sums, gradient_bytes(shards)));
-    TRY(buckets_create(&shards->buckets, comm, shards->host_sums, total,
-                       bucket_elements < 1 ? 1 : bucket_elements));
-    TRY(ALLOCATE(&locks, network->graph->parameter_count));
-    for (int p = 0; p < network->graph->parameter_count; p++)
-        (void)pthread_mutex_init(&locks[p], NULL);
-    shards->locks = locks;
-    TRY(ALLOCATE(&shards->worker, network->workers));
-    for (int w = 0; w < network->workers; w++) {
-        ShardsWorker *worker = &shards->worker[w];
-        TRY(network->backend->allocate((void **)&worker->eps,
-                                       (size_t)(shards->samples * shards->pixels) * sizeof(float)));
-        TRY(ALLOCATE(&worker->images, shards->samples));
-        TRY(ALLOCATE(&worker->rng_samples, shards->samples));
-    }
+    TRY(create_sums(shards, bucket_mib));
+    TRY(create_workers(shards));
+    TRY(place_tables(shards));
+    TRY(network->backend->allocate((void **)&shards->input, sizeof *shards->input));
 done:
     if (status != STATUS_OK)
         shards_release(shards);
     return status;
 }
 
+static void release_batch(Shards *shards) {
+    shards->network->backend->release(shards->slots);
+    shards->network->backend->release(shards->totals);
+    free(shards->host_slots);
+    shards->slots = shards->host_slots = NULL;
+    shards->totals = NULL;
+    shards->capacity = 0;
+}
+
 void shards_release(Shards *shards) {
-    for (int w = 0; shards->worker && w < shards->network->workers; w++) {
-        shards->network->backend->release(shards->worker[w].eps);
-        free(shards->worker[w].images);
-        free(shards->worker[w].rng_samples);
-    }
+    if (!shards->network)
+        return;
+    const Backend *backend = shards->network->backend;
+    for (int w = 0; shards->worker && w < shards->network->workers; w++)
+        backend->release(shards->worker[w].eps);
     free(shards->worker);
     free(shards->locks);
+    release_batch(shards);
+    backend->release(shards->input);
+    for (int i = 0; i < 2; i++)
+        backend->release(shards->owned_tables[i]);
+    for (int i = 0; i < SHARDS_DATASETS; i++)
+        backend->release(shards->images[i].owned);
     if (shards->sums != shards->host_sums)
-        shards->network->backend->release(shards->sums);
+        backend->release(shards->sums);
     free(shards->host_sums);
     buckets_release(&shards->buckets);
     *shards = (Shards){0};
+}
+
+/* ---- a batch in the backend's memory ---- */
+
+static int64_t shards_in(const Shards *shards, int64_t samples) {
+    return (samples + shards->samples - 1) / shards->samples;
+}
+
+/* Shards of this rank among `count`. */
+static int64_t own_shards(const Shards *shards, int64_t count) {
+    int rank = comm_rank(shards->comm), size = comm_size(shards->comm);
+    return count > rank ? (count - rank + size - 1) / size : 0;
+}
+
+/* Room for a batch of which this rank has `count` shards. */
+static Status reserve(Shards *shards, int64_t count) {
+    Status status = STATUS_OK;
+    const Backend *backend = shards->network->backend;
+    if (count <= shards->capacity)
+        return STATUS_OK;
+    release_batch(shards);
+    size_t slots = (size_t)(count * shards->samples) * sizeof(BatchSlot);
+    TRY(backend->allocate((void **)&shards->slots, slots));
+    TRY(backend->allocate((void **)&shards->totals, (size_t)count * sizeof *shards->totals));
+    TRY(ALLOCATE(&shards->host_slots, count * shards->samples));
+    shards->capacity = count;
+done:
+    return status;
+}
+
+/* On a device each data set is copied once; batches only name images. */
+static Status place_images(Shards *shards, const Dataset *dataset, const uint8_t **images) {
+    Status status = STATUS_OK;
+    *images = dataset->pixels;
+    if (shards->network->backend->host_memory)
+        return STATUS_OK;
+    for (int i = 0; i < SHARDS_DATASETS; i++) {
+        PlacedImages *place = &shards->images[i];
+        if (!place->pixels) {
+            TRY(backend_place(shards->network->backend, dataset->pixels,
+                              (size_t)(dataset->count * shards->pixels), &place->placed, &place->owned));
+            place->pixels = dataset->pixels;
+        }
+        if (place->pixels == dataset->pixels) {
+            *images = place->placed;
+            return STATUS_OK;
+        }
+    }
+    FAIL(STATUS_FAILURE, "more than %d data sets in one training run", SHARDS_DATASETS);
+done:
+    return status;
 }
 
 /* One pass over a batch. */
 typedef struct Pass {
     Shards *shards;
     const Batch *batch;
-    int64_t shard_count;
+    const uint8_t *images; /* backend memory */
+    int64_t tasks;         /* shards of this rank */
     bool backward;
-    float limit;       /* largest magnitude of one shard's contribution that the fixed-point sum can take */
-    int64_t first_bad; /* under tail_lock */
-    int64_t loss, bad; /* fixed-point sum, number of bad shards; under tail_lock */
-    pthread_mutex_t tail_lock;
 } Pass;
 
-static int64_t shards_in(const Shards *shards, int64_t samples) {
-    return (samples + shards->samples - 1) / shards->samples;
+static Status send_batch(Pass *pass, bool stop) {
+    Status status = STATUS_OK;
+    Shards *shards = pass->shards;
+    const Batch *batch = pass->batch;
+    const Backend *backend = shards->network->backend;
+    int64_t shard_count = shards_in(shards, batch->count), slots = pass->tasks * shards->samples;
+    BatchInput input = {
+        .count = batch->count,
+        .stop = stop,
+        .rng_step = batch->rng_step,
+        .limit = (float)(8192.0 / (double)shard_count), /* the sum of all stays within int64 / 2^50 */
+    };
+    for (int64_t i = 0; i < slots; i++) {
+        int64_t shard = i / shards->samples * comm_size(shards->comm) + comm_rank(shards->comm);
+        int64_t position = shard * shards->samples + i % shards->samples;
+        uint32_t image = position < batch->count ? batch->index[position] : BATCH_PADDING;
+        shards->host_slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
+    }
+    TRY(backend->copy_in(shards->input, &input, sizeof input));
+    TRY(backend->copy_in(shards->slots, shards->host_slots, (size_t)slots * sizeof *shards->slots));
+done:
+    return status;
 }
+
+/* ---- shards ---- */
 
 typedef struct SinkContext {
     Shards *shards;
-    float limit;
-    bool bad;
+    ShardTotals *totals;
 } SinkContext;
 
 static Status add_gradient(void *context, int parameter, const float *gradient) {
@@ -101,55 +214,32 @@ static Status add_gradient(void *context, int parameter, const float *gradient) 
     pthread_mutex_t *lock = (pthread_mutex_t *)shards->locks + parameter;
     (void)pthread_mutex_lock(lock);
     Status status = shards->network->backend->accumulate(shards->sums + p->offset, gradient, p->count,
-                                                         sink->limit, &sink->bad);
+                                                         &shards->input->limit, &sink->totals->bad);
     (void)pthread_mutex_unlock(lock);
     return status;
 }
 
-/* x_t, eps and t of the samples of a shard; slots beyond the batch's end are padding. */
-static Status noise_shard(Pass *pass, int worker, int64_t shard, int64_t *real) {
-    Shards *shards = pass->shards;
+/* x_t, eps and t of a shard's samples. */
+static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) {
+    const Shards *shards = pass->shards;
     const Batch *batch = pass->batch;
-    ShardsWorker *w = &shards->worker[worker];
-    *real = 0;
-    for (int64_t i = 0; i < shards->samples; i++) {
-        int64_t position = shard * shards->samples + i;
-        bool exists = position < batch->count;
-        int64_t image = exists ? (int64_t)batch->index[position] : 0;
-        *real += exists;
-        w->images[i] = exists ? batch->dataset->pixels + image * shards->pixels : NULL;
-        w->rng_samples[i] = (uint32_t)(batch->rng_by_image ? image : position);
-    }
     NoiseArguments noise = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .images = w->images,
-        .rng_samples = w->rng_samples,
+        .batch = shards->input,
+        .slots = slots,
+        .images = pass->images,
         .seed = batch->seed,
-        .rng_step = batch->rng_step,
         .timestep_stream = batch->timestep_stream,
         .noise_stream = batch->noise_stream,
         .steps = shards->schedule->steps,
-        .sqrt_alpha_bar = shards->schedule->sqrt_alpha_bar,
-        .sqrt_one_minus_alpha_bar = shards->schedule->sqrt_one_minus_alpha_bar,
+        .sqrt_alpha_bar = shards->tables[0],
+        .sqrt_one_minus_alpha_bar = shards->tables[1],
         .x_t = network_input(shards->network, worker),
-        .eps = w->eps,
+        .eps = shards->worker[worker].eps,
         .t = network_timesteps(shards->network, worker),
     };
     return shards->network->backend->noise(&noise);
-}
-
-static void add_to_tail(Pass *pass, int64_t shard, double loss_share, bool bad) {
-    bad = bad || !(fabs(loss_share) <= pass->limit);
-    (void)pthread_mutex_lock(&pass->tail_lock);
-    if (bad) {
-        pass->bad++;
-        if (pass->first_bad < 0 || shard < pass->first_bad)
-            pass->first_bad = shard;
-    } else {
-        pass->loss += llrint(loss_share * FIXED_POINT_SCALE);
-    }
-    (void)pthread_mutex_unlock(&pass->tail_lock);
 }
 
 static Status run_shard(void *context, int worker, int64_t task) {
@@ -157,28 +247,27 @@ static Status run_shard(void *context, int worker, int64_t task) {
     Pass *pass = context;
     Shards *shards = pass->shards;
     ShardsWorker *w = &shards->worker[worker];
-    int64_t shard = task * comm_size(shards->comm) + comm_rank(shards->comm), real;
-    double loss_sum, times[4] = {clock_seconds(), 0, 0, 0};
-    SinkContext sink = {.shards = shards, .limit = pass->limit};
-    TRY(noise_shard(pass, worker, shard, &real));
+    const BatchSlot *slots = shards->slots + task * shards->samples;
+    double times[4] = {clock_seconds(), 0, 0, 0};
+    SinkContext sink = {.shards = shards, .totals = &shards->totals[task]};
+    TRY(noise_shard(pass, worker, slots));
     times[1] = clock_seconds();
     TRY(network_forward(shards->network, worker));
     LossArguments loss = {
         .samples = shards->samples,
-        .real_samples = real,
         .pixels = shards->pixels,
-        .batch = pass->batch->count,
+        .batch = shards->input,
+        .slots = slots,
         .eps = w->eps,
         .eps_hat = network_output(shards->network, worker),
         .d_eps_hat = pass->backward ? network_output_gradient(shards->network, worker) : NULL,
-        .loss_sum = &loss_sum,
+        .loss_sum = &sink.totals->loss_sum,
     };
     TRY(shards->network->backend->loss(&loss));
     times[2] = clock_seconds();
     if (pass->backward)
         TRY(network_backward(shards->network, worker, add_gradient, &sink));
     times[3] = clock_seconds();
-    add_to_tail(pass, shard, loss_sum / (double)pass->batch->count, sink.bad);
     w->seconds.data += times[1] - times[0];
     w->seconds.forward += times[2] - times[1];
     w->seconds.backward += times[3] - times[2];
@@ -186,17 +275,7 @@ done:
     return status;
 }
 
-static Status run_pass(Pass *pass) {
-    Shards *shards = pass->shards;
-    int rank = comm_rank(shards->comm), size = comm_size(shards->comm);
-    int64_t mine;
-    pass->shard_count = shards_in(shards, pass->batch->count);
-    pass->limit = (float)(8192.0 / (double)pass->shard_count); /* the sum of all stays within int64 / 2^50 */
-    pass->first_bad = -1;
-    mine = pass->shard_count > rank ? (pass->shard_count - rank + size - 1) / size : 0;
-    (void)pthread_mutex_init(&pass->tail_lock, NULL);
-    Status status = team_run(shards->network->workers, mine, run_shard, pass);
-    (void)pthread_mutex_destroy(&pass->tail_lock);
+static void add_seconds(Shards *shards) {
     for (int w = 0; w < shards->network->workers; w++) {
         PhaseSeconds *from = &shards->worker[w].seconds, *to = &shards->seconds;
         to->data += from->data / shards->network->workers;
@@ -204,6 +283,23 @@ static Status run_pass(Pass *pass) {
         to->backward += from->backward / shards->network->workers;
         *from = (PhaseSeconds){0};
     }
+}
+
+/* This rank's shards; then its sums and its tail are complete. */
+static Status run_pass(Pass *pass, bool stop) {
+    Status status = STATUS_OK;
+    Shards *shards = pass->shards;
+    const Backend *backend = shards->network->backend;
+    pass->tasks = own_shards(shards, shards_in(shards, pass->batch->count));
+    TRY(reserve(shards, pass->tasks));
+    TRY(place_images(shards, pass->batch->dataset, &pass->images));
+    TRY(send_batch(pass, stop));
+    TRY(backend->clear(shards->totals, (size_t)pass->tasks * sizeof *shards->totals));
+    TRY(team_run(shards->network->workers, pass->tasks, run_shard, pass));
+    TRY(backend->collect(shards->totals, pass->tasks, shards->input,
+                         shards->sums + parameter_elements(shards)));
+done:
+    add_seconds(shards);
     return status;
 }
 
@@ -211,47 +307,59 @@ static Status run_pass(Pass *pass) {
 static Status sum_over_ranks(Shards *shards) {
     Status status = STATUS_OK;
     const Backend *backend = shards->network->backend;
-    int64_t parameters = shards->network->graph->parameter_elements;
-    if (comm_sums_device_memory(shards->comm)) {
-        TRY(comm_allreduce_device(shards->comm, shards->sums, parameters));
-        TRY(comm_wait_device(shards->comm));
-        return comm_allreduce_i64(shards->comm, shards->host_sums + parameters, SHARDS_TAIL, COMM_SUM);
-    }
+    int64_t summed = parameter_elements(shards) + TAIL_SUMMED;
+    size_t bytes = (size_t)summed * sizeof(int64_t);
+    if (comm_size(shards->comm) == 1)
+        return STATUS_OK;
+    if (comm_sums_device_memory(shards->comm))
+        return comm_allreduce_device(shards->comm, shards->sums, summed);
     if (!backend->host_memory)
-        TRY(backend->copy_out(shards->host_sums, shards->sums, gradient_bytes(shards)));
-    TRY(buckets_start(&shards->buckets, parameters + SHARDS_TAIL));
+        TRY(backend->copy_out(shards->host_sums, shards->sums, bytes));
+    TRY(buckets_start(&shards->buckets, summed));
     TRY(buckets_finish(&shards->buckets));
     if (!backend->host_memory)
-        TRY(backend->copy_in(shards->sums, shards->host_sums, gradient_bytes(shards)));
+        TRY(backend->copy_in(shards->sums, shards->host_sums, bytes));
 done:
     return status;
 }
 
-Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result) {
+Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop) {
     Status status = STATUS_OK;
-    int64_t parameters = shards->network->graph->parameter_elements, first_bad;
-    int64_t *tail = shards->host_sums + parameters;
-    const Backend *backend = shards->network->backend;
     Pass pass = {.shards = shards, .batch = batch, .backward = true};
-    TRY(backend->clear(shards->sums, gradient_bytes(shards)));
-    TRY(run_pass(&pass));
-    tail[TAIL_LOSS] = pass.loss;
-    tail[TAIL_BAD] = pass.bad;
-    tail[TAIL_STOP] = stop;
+    TRY(shards->network->backend->clear(shards->sums, sums_bytes(shards)));
+    TRY(run_pass(&pass, stop));
     double start = clock_seconds();
     TRY(sum_over_ranks(shards));
     shards->seconds.reduce += clock_seconds() - start;
+done:
+    return status;
+}
+
+Status shards_result(const Shards *shards, const int64_t tail[TAIL_COUNT], ShardsResult *result) {
+    Status status = STATUS_OK;
+    int64_t first_bad = tail[TAIL_FIRST_BAD];
     *result = (ShardsResult){
         .loss = (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE,
         .finite = tail[TAIL_BAD] == 0,
         .bad_shard = -1,
         .stop_requests = tail[TAIL_STOP],
     };
-    if (!result->finite) {
-        first_bad = pass.first_bad >= 0 ? pass.first_bad : pass.shard_count;
-        TRY(comm_allreduce_i64(shards->comm, &first_bad, 1, COMM_MIN));
-        result->bad_shard = first_bad;
-    }
+    if (result->finite)
+        return STATUS_OK;
+    first_bad = first_bad < 0 ? INT64_MAX : first_bad * comm_size(shards->comm) + comm_rank(shards->comm);
+    TRY(comm_allreduce_i64(shards->comm, &first_bad, 1, COMM_MIN));
+    result->bad_shard = first_bad;
+done:
+    return status;
+}
+
+Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result) {
+    Status status = STATUS_OK;
+    int64_t tail[TAIL_COUNT];
+    TRY(shards_queue_gradient(shards, batch, stop));
+    TRY(comm_wait_device(shards->comm));
+    TRY(shards->network->backend->copy_out(tail, shards_tail(shards), sizeof tail));
+    TRY(shards_result(shards, tail, result));
 done:
     return status;
 }
@@ -259,12 +367,11 @@ done:
 Status shards_loss(Shards *shards, const Batch *batch, double *loss) {
     Status status = STATUS_OK;
     Pass pass = {.shards = shards, .batch = batch};
-    int64_t sums[2];
-    TRY(run_pass(&pass));
-    sums[0] = pass.loss;
-    sums[1] = pass.bad;
-    TRY(comm_allreduce_i64(shards->comm, sums, 2, COMM_SUM));
-    *loss = sums[1] ? NAN : (double)sums[0] / FIXED_POINT_SCALE;
+    int64_t tail[TAIL_COUNT];
+    TRY(run_pass(&pass, false));
+    TRY(shards->network->backend->copy_out(tail, shards_tail(shards), sizeof tail));
+    TRY(comm_allreduce_i64(shards->comm, tail, 2, COMM_SUM)); /* loss and bad shards */
+    *loss = tail[TAIL_BAD] ? NAN : (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE;
 done:
     return status;
 }

@@ -21,23 +21,40 @@ typedef struct Batch {
     bool rng_by_image; /* RNG sample number: false: position in the batch; true: index of the image */
 } Batch;
 
-/* Seconds of the calling rank: the workers' average. */
+/* Seconds of the calling rank: the workers' average; on a device, of queueing the work. */
 typedef struct PhaseSeconds {
     double data, forward, backward, reduce, optimizer;
 } PhaseSeconds;
+
+/* A data set's images in the backend's memory. */
+typedef struct PlacedImages {
+    const uint8_t *pixels; /* the data set's */
+    const void *placed;
+    void *owned;
+} PlacedImages;
+
+enum { SHARDS_DATASETS = 2 }; /* training and validation */
 
 typedef struct Shards {
     Comm *comm;
     Network *network;
     const Schedule *schedule;
     int64_t samples, pixels; /* per shard; per sample */
-    int64_t *sums;           /* (parameter elements) fixed point, backend memory */
-    int64_t *
-        host_sums; /* the same, then loss, bad shards, stop requests; `sums` itself where they share memory */
+    int64_t *sums;           /* (parameter elements) fixed point, then TAIL_COUNT; backend memory */
+    int64_t *host_sums;      /* the same in host memory: `sums` itself where the backend's is the host's */
     Buckets buckets;
     struct ShardsWorker *worker; /* (network->workers) */
     void *locks;                 /* one per parameter */
-    PhaseSeconds seconds;        /* accumulated; the caller may reset it */
+    /* backend memory, owned but for the tables and images of a backend in host memory: */
+    BatchInput *input;
+    BatchSlot *slots;      /* (capacity, samples) of this rank's shards */
+    ShardTotals *totals;   /* (capacity) */
+    int64_t capacity;      /* shards */
+    const void *tables[2]; /* sqrt(abar_t), sqrt(1 - abar_t) */
+    void *owned_tables[2];
+    PlacedImages images[SHARDS_DATASETS];
+    BatchSlot *host_slots; /* (capacity, samples) */
+    PhaseSeconds seconds;  /* accumulated; the caller may reset it */
 } Shards;
 
 Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedule *schedule,
@@ -52,7 +69,17 @@ typedef struct ShardsResult {
 } ShardsResult;
 
 /* Loss and gradient of the batch: shard i on rank i mod size. After it shards->sums holds the gradient of the
- * mean loss, on every rank. `stop` is this rank's wish, reduced with the last bucket. Collective. */
+ * mean loss and the tail, on every rank. `stop` is this rank's wish. On a device the work is queued.
+ * Collective. */
+Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop);
+
+/* This rank's tail behind shards->sums: backend memory. */
+const int64_t *shards_tail(const Shards *shards);
+
+/* What a tail, copied to host memory, says. Collective if something was not finite. */
+Status shards_result(const Shards *shards, const int64_t tail[TAIL_COUNT], ShardsResult *result);
+
+/* Both of the above. Collective. */
 Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result);
 
 /* The loss alone, without gradients. Collective. */

@@ -134,29 +134,43 @@ static Status report_not_finite(Trainer *trainer, const Batch *batch, int64_t sh
                      images));
 }
 
+/* What a step left, once all work queued for it is done; on every rank the same. */
+static Status read_step(Trainer *trainer, const Batch *batch, UpdateRecord *record, ShardsResult *result) {
+    Status status = STATUS_OK;
+    double start = clock_seconds();
+    TRY(comm_wait_device(trainer->comm));
+    TRY(optimizer_records(&trainer->optimizer, trainer->progress.step, 1, record));
+    trainer->shards.seconds.optimizer += clock_seconds() - start;
+    TRY(shards_result(&trainer->shards, record->tail, result));
+    if (!result->finite || !isfinite(record->gradient_norm)) {
+        TRY(optimizer_forgive(&trainer->optimizer));
+        return report_not_finite(trainer, batch, result->finite ? 0 : result->bad_shard);
+    }
+done:
+    return status;
+}
+
 Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report) {
     Status status = STATUS_OK;
     TrainerProgress *progress = &trainer->progress;
     Batch batch = next_batch(trainer);
     ShardsResult result;
-    OptimizerReport update;
-    TRY(shards_gradient(&trainer->shards, &batch, stop, &result));
-    if (!result.finite)
-        return report_not_finite(trainer, &batch, result.bad_shard);
+    UpdateRecord record;
+    TRY(optimizer_prepare(&trainer->optimizer, progress->step));
+    TRY(shards_queue_gradient(&trainer->shards, &batch, stop));
     double start = clock_seconds();
-    TRY(optimizer_step(&trainer->optimizer, trainer->shards.sums, progress->step, &update));
-    if (!isfinite(update.gradient_norm))
-        return report_not_finite(trainer, &batch, 0);
+    TRY(optimizer_queue(&trainer->optimizer, trainer->shards.sums, shards_tail(&trainer->shards)));
     TRY(network_load(trainer->network, trainer->optimizer.parameters, trainer->optimizer.threads));
     trainer->shards.seconds.optimizer += clock_seconds() - start;
+    TRY(read_step(trainer, &batch, &record, &result));
 
     progress->step++;
     progress->step_in_epoch++;
     progress->epoch_loss_sum += result.loss;
     *report = (TrainerReport){
         .loss = result.loss,
-        .gradient_norm = update.gradient_norm,
-        .learning_rate = update.learning_rate,
+        .gradient_norm = record.gradient_norm,
+        .learning_rate = optimizer_learning_rate(&trainer->optimizer, progress->step - 1),
         .images = batch.count,
         .stop = result.stop_requests > 0,
     };

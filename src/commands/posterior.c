@@ -155,51 +155,60 @@ done:
     return status;
 }
 
-enum { GROUP_METRICS = 6 };
-
-static void add_group(const char *const names[GROUP_METRICS], const EnsembleMetrics *metrics,
-                      NamedValue *values) {
-    values[0] = value_integer(names[0], metrics->pixels);
-    values[1] = value_number(names[1], metrics->rmse);
-    values[2] = value_number(names[2], metrics->psnr);
-    values[3] = value_number(names[3], metrics->spread);
-    values[4] = value_number(names[4], metrics->coverage);
-    values[5] = value_number(names[5], metrics->crps);
+/* values: from the group's PIXELS on. */
+static void print_group(const char *name, const double *values) {
+    log_info("%s pixels (%.0f): RMSE %.4f, PSNR %.2f dB, spread %.4f, coverage %.3f and %.3f, CRPS %.4f",
+             name, values[ENSEMBLE_MISSING_PIXELS], values[ENSEMBLE_MISSING_RMSE],
+             values[ENSEMBLE_MISSING_PSNR], values[ENSEMBLE_MISSING_SPREAD],
+             values[ENSEMBLE_MISSING_COVERAGE50], values[ENSEMBLE_MISSING_COVERAGE90],
+             values[ENSEMBLE_MISSING_CRPS]);
 }
 
-static void print_group(const char *name, const EnsembleMetrics *metrics, double nominal) {
-    log_info(
-        "%s pixels (%lld): RMSE %.4f, PSNR %.2f dB, spread %.4f, coverage %.3f (nominal %.3f), CRPS %.4f",
-        name, (long long)metrics->pixels, metrics->rmse, metrics->psnr, metrics->spread, metrics->coverage,
-        nominal, metrics->crps);
+static Status measure(const PosteriorRun *run, EnsembleReport *report) {
+    Status status = STATUS_OK;
+    const Config *config = &run->session->arguments.config;
+    const EnsembleInput input = {
+        .draw_count = config->posterior_draws,
+        .height = run->model.height,
+        .width = run->model.width,
+        .draws = run->draws,
+        .truth = run->observation->truth,
+        .mask = run->observation->mask,
+        .y = run->observation->y,
+        .sigma_y = config->posterior_sigma_y,
+    };
+    TRY(ensemble_measure(&input, report));
+    print_group("missing", report->values + ENSEMBLE_MISSING_PIXELS);
+    print_group("observed", report->values + ENSEMBLE_OBSERVED_PIXELS);
+    log_info("exact draws would have coverage %.3f and %.3f; SSIM of the mean %.3f",
+             ensemble_nominal_coverage(input.draw_count, 0.5),
+             ensemble_nominal_coverage(input.draw_count, 0.9), report->values[ENSEMBLE_IMAGE_SSIM]);
+done:
+    return status;
 }
 
 static Status write_metrics(const PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
-    static const char *const observed[GROUP_METRICS] = {"observed.pixels",   "observed.rmse",
-                                                        "observed.psnr",     "observed.spread",
-                                                        "observed.coverage", "observed.crps"};
-    static const char *const missing[GROUP_METRICS] = {"missing.pixels", "missing.rmse",     "missing.psnr",
-                                                       "missing.spread", "missing.coverage", "missing.crps"};
-    NamedValue values[12 + 2 * GROUP_METRICS];
+    NamedValue values[13 + ENSEMBLE_METRIC_COUNT];
     EnsembleReport report;
     char path[FILE_PATH_BYTES];
     int count = 0;
-    TRY(ensemble_measure(run->draws, config->posterior_draws, run->observation->truth, run->observation->mask,
-                         run->model.height * run->model.width, &report));
-    print_group("missing", &report.missing, report.nominal_coverage);
-    print_group("observed", &report.observed, report.nominal_coverage);
+    TRY(measure(run, &report));
     values[count++] = value_text("sampler", config->posterior_sampler);
     values[count++] = value_number("fraction", config->posterior_fraction);
     values[count++] = value_integer("test_index", run->test_index);
     values[count++] = value_integer("draws", config->posterior_draws);
-    values[count++] = value_number("nominal_coverage", report.nominal_coverage);
+    values[count++] =
+        value_number("nominal_coverage50", ensemble_nominal_coverage(config->posterior_draws, 0.5));
+    values[count++] =
+        value_number("nominal_coverage90", ensemble_nominal_coverage(config->posterior_draws, 0.9));
     values[count++] = value_number("max_guidance_gain", run->max_gain);
-    add_group(missing, &report.missing, &values[count]);
-    count += GROUP_METRICS;
-    add_group(observed, &report.observed, &values[count]);
-    count += GROUP_METRICS;
+    for (int i = 0; i < ENSEMBLE_METRIC_COUNT; i++) {
+        const EnsembleMetricRow *row = ensemble_metric((EnsembleMetric)i);
+        if (row->group != ENSEMBLE_IMAGE || !isnan(report.values[i])) /* nothing reads the draws' labels */
+            values[count++] = value_number(row->name, report.values[i]);
+    }
     values[count++] = value_number("seconds", run->seconds);
     values[count++] = value_text("device", run->session->backend->description);
     values[count++] = value_integer("ranks", comm_size(run->session->comm));

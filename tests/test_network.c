@@ -70,7 +70,7 @@ static void from_backend(const Backend *backend, void *to, const void *from, int
 
 static void rig_create(Rig *rig, const Backend *backend, const UnetOptions *unet, int64_t batch,
                        const OptimizerOptions *optimizer) {
-    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1, .training = true};
+    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1, .gradients = NETWORK_TRAINING};
     *rig = (Rig){.backend = options.backend,
                  .shard = unet->batch,
                  .batch = batch,

@@ -30,10 +30,14 @@ typedef struct Generator {
     int64_t height, width;
 } Generator;
 
-/* parameters: (count) host memory in the graph's order, copied. Collective in that all ranks need one. */
+/* parameters: (count) host memory in the graph's order, copied. vjp: the denoiser also has vector-Jacobian
+ * products, which takes more memory. Collective in that all ranks need one. */
 Status generator_create(Generator *generator, Session *session, int64_t height, int64_t width,
-                        const float *parameters);
+                        const float *parameters, bool vjp);
 void generator_release(Generator *generator); /* accepts a zeroed struct */
+
+/* The settings of all posterior samplers, posterior.*. */
+SamplerOptions sampler_options(const Config *config);
 
 /* What to draw; see GenerateArguments. */
 typedef struct GeneratorRequest {

@@ -90,14 +90,7 @@ static Status draw(PosteriorRun *run) {
         TRY(ALLOCATE(&run->draws, config->posterior_draws * run->model.height * run->model.width));
     GeneratorRequest request = {
         .sampler = config->posterior_sampler,
-        .options =
-            {
-                .lambda_max = config->posterior_lambda_max,
-                .lambda_min = config->posterior_lambda_min,
-                .power = config->posterior_power,
-                .sigma_y = config->posterior_sigma_y,
-                .c = config->posterior_c,
-            },
+        .options = sampler_options(config),
         .count = config->posterior_draws,
         .observation = run->observation,
         .seed =
@@ -283,7 +276,8 @@ static Status run_posterior(Session *session) {
     TRY(session_open_run(session, false));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
-    TRY(generator_create(&run.generator, session, run.model.height, run.model.width, run.model.parameters));
+    TRY(generator_create(&run.generator, session, run.model.height, run.model.width, run.model.parameters,
+                         false));
     TRY(draw(&run));
     if (session->root)
         TRY(write_products(&run));
@@ -304,7 +298,7 @@ static const ArgumentOption posterior_options[] = {
     {"--image", "posterior.image", "I", "which image of that class, from 0"},
     {"--mask-seed", "posterior.mask_seed", "M", "seed of the observed pixels"},
     {"--draws", "posterior.draws", "N", "posterior draws"},
-    {"--sampler", "posterior.sampler", "NAME", "dps_plus or guided"},
+    {"--sampler", "posterior.sampler", "NAME", "posterior sampler: dps_plus, guided, tds, ..."},
     {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
     {"--seed", "seed", "S", "seed of every random number"},
     {"--threads", "threads", "N", "threads per rank"},

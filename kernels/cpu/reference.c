@@ -235,9 +235,8 @@ static void norm_backward_parameters(const NormBackward *a, const OpDescription 
     }
 }
 
-/* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma and dbeta or NULL, dshift or
- * NULL
- */
+/* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma and dbeta or both NULL, dshift
+ * or NULL */
 static Status group_norm_backward(const PreparedOp *op, const void *const *in, void *const *out,
                                   void *scratch) {
     (void)scratch;

@@ -76,7 +76,7 @@ static inline Status gaussian_step(Gaussian *gaussian, const Backend *backend, c
         .step = &plan->steps[k],
         .seeds = &seed,
         .rng_samples = &rng_sample,
-        .rng_step = (uint32_t)plan->t[k],
+        .rng_step = plan->rng_steps[k],
         .eps_hat = eps_hat,
         .mask = observation ? (const float *const *)&observation->mask : NULL,
         .observed = observation ? (const float *const *)&observation->y : NULL,

@@ -13,6 +13,7 @@ Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, 
 Status rig_finish_gradient(const Backend *backend, float *gradient, const int64_t *sum, int64_t count,
                            double *squares);
 Status rig_adamw(const Backend *backend, const AdamWArguments *host);
+Status rig_residual(const Backend *backend, const ResidualArguments *host);
 Status rig_reverse(const Backend *backend, const ReverseArguments *host);
 
 #endif

@@ -75,7 +75,8 @@ static Status memory_clear(void *memory, size_t bytes) {
     .precisions = "fp32", .host_memory = true, .allocate = memory_allocate, .release = memory_release,       \
     .copy_in = memory_copy, .copy_out = memory_copy, .copy = memory_copy, .clear = memory_clear,             \
     .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate,                                      \
-    .finish_gradient = cpu_finish_gradient, .adamw = cpu_adamw, .reverse = cpu_reverse
+    .finish_gradient = cpu_finish_gradient, .adamw = cpu_adamw, .residual = cpu_residual,                    \
+    .reverse = cpu_reverse
 
 /* Constant but for the library's description, which is known at run time only. */
 static Backend fast_backend = {.name = "cpu", .kernels = fast_kernels, CPU_COMMON};

@@ -40,6 +40,7 @@ Status cpu_loss(const LossArguments *arguments);
 Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
 Status cpu_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares);
 Status cpu_adamw(const AdamWArguments *arguments);
+Status cpu_residual(const ResidualArguments *arguments);
 Status cpu_reverse(const ReverseArguments *arguments);
 
 /* One line for people: "CPU, oneDNN 2.6.3, AVX-512". Static storage. (onednn.c) */

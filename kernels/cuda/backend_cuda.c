@@ -90,6 +90,7 @@ static const Backend backend = {
     .accumulate = cuda_accumulate,
     .finish_gradient = cuda_finish_gradient,
     .adamw = cuda_adamw,
+    .residual = cuda_residual,
     .reverse = cuda_reverse,
 };
 

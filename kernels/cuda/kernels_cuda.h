@@ -35,6 +35,7 @@ Status cuda_loss(const LossArguments *arguments);
 Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, float limit, bool *bad);
 Status cuda_finish_gradient(float *gradient, const int64_t *sum, int64_t count, double *squares);
 Status cuda_adamw(const AdamWArguments *arguments);
+Status cuda_residual(const ResidualArguments *arguments);
 Status cuda_reverse(const ReverseArguments *arguments);
 
 /* The backend, registered in kernels/backend.c where it was built. (backend_cuda.c) */

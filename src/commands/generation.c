@@ -138,6 +138,24 @@ void generator_release(Generator *generator) {
     *generator = (Generator){0};
 }
 
+SamplerOptions sampler_options(const Config *config) {
+    return (SamplerOptions){
+        .sigma_y = config->posterior_sigma_y,
+        .lambda_max = config->posterior_lambda_max,
+        .lambda_min = config->posterior_lambda_min,
+        .power = config->posterior_power,
+        .c = config->posterior_c,
+        .max_gain = config->posterior_max_gain,
+        .jumps = config->posterior_jumps,
+        .zeta = config->posterior_zeta,
+        .calibrated_v = config->posterior_calibrated_v,
+        .pigdm_v = config->posterior_pigdm_v,
+        .tds_v = config->posterior_tds_v,
+        .particles = config->posterior_particles,
+        .draws_per_run = config->posterior_draws_per_run,
+    };
+}
+
 typedef struct DrawProgress {
     const GeneratorRequest *request;
     double start;
@@ -163,8 +181,10 @@ Status generator_draw(Generator *generator, const GeneratorRequest *request) {
     char text[32];
     TRY(sampler_plan_create(request->sampler, generator->schedule, &request->options, &plan));
     if (plan->max_gain > 0 && !request->quiet)
-        log_info("%s: largest guidance gain %.3g, at t = %lld", request->sampler, plan->max_gain,
-                 (long long)plan->max_gain_t);
+        log_info("%s: largest guidance gain %.3g, at t = %lld; posterior.max_gain lowered it in %lld of %lld "
+                 "steps",
+                 request->sampler, plan->max_gain, (long long)plan->max_gain_t, (long long)plan->capped_steps,
+                 (long long)plan->count);
     if (request->max_gain)
         *request->max_gain = plan->max_gain;
     TRY(ALLOCATE(&seeds, request->count));

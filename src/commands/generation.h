@@ -36,6 +36,9 @@ Status generator_create(Generator *generator, Session *session, int64_t height, 
                         const float *parameters, bool vjp);
 void generator_release(Generator *generator); /* accepts a zeroed struct */
 
+/* The settings of all posterior samplers, posterior.*. */
+SamplerOptions sampler_options(const Config *config);
+
 /* What to draw; see GenerateArguments. */
 typedef struct GeneratorRequest {
     const char *sampler;

@@ -90,14 +90,7 @@ static Status draw(PosteriorRun *run) {
         TRY(ALLOCATE(&run->draws, config->posterior_draws * run->model.height * run->model.width));
     GeneratorRequest request = {
         .sampler = config->posterior_sampler,
-        .options =
-            {
-                .lambda_max = config->posterior_lambda_max,
-                .lambda_min = config->posterior_lambda_min,
-                .power = config->posterior_power,
-                .sigma_y = config->posterior_sigma_y,
-                .c = config->posterior_c,
-            },
+        .options = sampler_options(config),
         .count = config->posterior_draws,
         .observation = run->observation,
         .seed =
@@ -305,7 +298,7 @@ static const ArgumentOption posterior_options[] = {
     {"--image", "posterior.image", "I", "which image of that class, from 0"},
     {"--mask-seed", "posterior.mask_seed", "M", "seed of the observed pixels"},
     {"--draws", "posterior.draws", "N", "posterior draws"},
-    {"--sampler", "posterior.sampler", "NAME", "dps_plus or guided"},
+    {"--sampler", "posterior.sampler", "NAME", "posterior sampler: dps_plus, guided, tds, ..."},
     {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
     {"--seed", "seed", "S", "seed of every random number"},
     {"--threads", "threads", "N", "threads per rank"},

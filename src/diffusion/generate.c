@@ -195,7 +195,7 @@ static Status run_step(const Generation *g, int worker_index, int64_t block, int
         .step = &plan->steps[k],
         .seeds = worker->seeds,
         .rng_samples = worker->rng_samples,
-        .rng_step = (uint32_t)plan->t[k],
+        .rng_step = plan->rng_steps[k],
         .eps_hat = worker->eps_hat,
         .mask = worker->mask_rows,
         .observed = worker->observed_rows,

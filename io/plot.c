@@ -259,7 +259,13 @@ static double draw_heading(Canvas *canvas, const Plot *plot, const Frame *frame)
         canvas_text(canvas, frame->left, y + size * 0.8, CANVAS_LEFT, plot->title);
         y += plot->panel ? size * 1.1 : LINE_HEIGHT * 1.15;
     }
-    if (plot->subtitle) {
+    if (plot->subtitle && plot->panel) { /* behind the title */
+        double used = plot->title ? canvas_text_width(canvas, plot->title) + 8 : 0;
+        canvas_font(canvas, TEXT_SIZE - 1, false);
+        canvas_color(canvas, CANVAS_MUTED);
+        canvas_text(canvas, frame->left + used, frame->area.top + frame->margin + size * 0.8, CANVAS_LEFT,
+                    plot->subtitle);
+    } else if (plot->subtitle) {
         canvas_font(canvas, TEXT_SIZE, false);
         canvas_color(canvas, CANVAS_MUTED);
         canvas_text(canvas, frame->left, y + TEXT_SIZE * 0.8, CANVAS_LEFT, plot->subtitle);

@@ -60,7 +60,7 @@ typedef struct PlotSeries {
 
 typedef struct Plot {
     const char *title;    /* NULL or UTF-8, one line; so are the labels */
-    const char *subtitle; /* smaller, under the title */
+    const char *subtitle; /* smaller, under the title; behind it in a panel */
     const char *x_label;  /* with its unit */
     const char *y_label;
     PlotScale x_scale, y_scale;

@@ -122,6 +122,8 @@ static bool add_ranks(cJSON *root, const SweepSummary *summary) {
             whole = counts && whole;
             for (int b = 0; b < ranks->bins; b++)
                 whole = add_number(counts, NULL, (double)ranks->counts[b]) && whole;
+            if (ranks->expected)
+                whole = add_numbers(object, "expected", ranks->bins, ranks->expected) && whole;
         }
     }
     return whole;

@@ -29,11 +29,13 @@ typedef struct SweepCell {
 
 /* Where a statistic of the truth ranks among those of the draws: uniform over the bins for exact draws. */
 typedef struct SweepRanks {
-    int bins;              /* 0: none were collected */
-    const int64_t *counts; /* (bins), ranks from low to high in bins of equal width */
-    double p_value;        /* of uniformity; NaN: not tested */
-    double low, high;      /* 95 % of a bin's counts under uniformity lie between them; NaN: binomial, which
-                            * takes the ranks for independent */
+    int bins;               /* 0: none were collected */
+    const int64_t *counts;  /* (bins), ranks from low to high */
+    const double *expected; /* (bins), of uniform ranks; NULL: all equal */
+    const double
+        *low; /* (bins), with `high`: where 95 % of the counts of uniform ranks lie; NULL: binomial */
+    const double *high;
+    double p_value; /* of uniformity; NaN: not tested */
 } SweepRanks;
 
 /* Coverage of central intervals against their nominal level. */
@@ -69,7 +71,7 @@ const char *sweep_metric_name(const SweepMetric *metric);
 /* {"settings": {..}, "samplers": [..], "fractions": [..],
  *  "metrics": [{"group", "name", "description", "direction", "target"}],
  *  "results": {SAMPLER: {FRACTION: {GROUP: {NAME: {"mean", "standard_error", "low", "high", "count"}}}}},
- *  "ranks": {SAMPLER: {STATISTIC: {"p_value", "counts": [..]}}},
+ *  "ranks": {SAMPLER: {STATISTIC: {"p_value", "counts": [..], "expected": [..]}}},
  *  "curves": [{"sampler", "fraction", "group", "nominal": [..], "coverage": [..]}]}
  * Numbers read back as the same doubles; null where there is none (not finite). A fraction as a key is the
  * shortest text of its number ("0.2"). Written atomically. */

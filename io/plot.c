@@ -16,7 +16,7 @@
 #define LEGEND_LINE 22.0 /* length of a legend's sample */
 #define TICK_LENGTH 4.0
 #define Y_TICKS 6
-#define PANEL_Y_TICKS 4
+#define PANEL_Y_TICKS 5
 #define X_TICK_SPACING 90.0
 #define PANEL_X_TICK_SPACING 60.0
 #define PADDING 0.05 /* of the data's range, above and below it */
@@ -25,6 +25,7 @@
 #define FAR_AWAY 1e5        /* logical pixels: far outside, yet within cairo's fixed-point coordinates */
 #define STROKE_POINTS 512   /* points per stroke: stroking one very long path is slow */
 #define DOT_RADIUS 2.0
+#define BAND_OPACITY 0.18
 #define NEAR_ZERO 0.05 /* of the x range: a first step or epoch that near makes the axis begin at 0 */
 
 static const CanvasColor colors[] = {
@@ -289,8 +290,8 @@ static void lay_out(Canvas *canvas, const Plot *plot, Frame *frame) {
     frame->left =
         area.left + frame->margin + (plot->y_label ? LINE_HEIGHT + 4 : 0) + widest + TICK_LENGTH + 4;
     frame->right = area.left + area.width - frame->margin - 12; /* half of the last tick's label */
-    frame->bottom =
-        area.top + area.height - frame->margin - (plot->x_label ? LINE_HEIGHT + 4 : 0) - LINE_HEIGHT;
+    frame->bottom = area.top + area.height - frame->margin -
+                    (plot->x_label ? LINE_HEIGHT + (plot->panel ? -2 : 4) : 0) - LINE_HEIGHT;
     double spacing = plot->panel ? PANEL_X_TICK_SPACING : X_TICK_SPACING;
     int x_wanted = (int)fmax(2, (frame->right - frame->left) / spacing);
     frame->x_tick_count = axis_ticks(&frame->x, x_wanted, frame->x_ticks);
@@ -358,7 +359,7 @@ static void draw_axes(Canvas *canvas, const Plot *plot, const Frame *frame) {
 
 static void draw_band(Canvas *canvas, const Plot *plot, const Frame *frame, const PlotSeries *series) {
     CanvasColor color = colors[series->color];
-    color.alpha = 0.18;
+    color.alpha = series->band > 0 ? series->band : BAND_OPACITY;
     canvas_color(canvas, color);
     for (int64_t start = 0; start < series->count;) {
         int64_t end = start; /* one unbroken piece: [start, end) */

@@ -31,8 +31,8 @@ typedef enum PlotMarker {
     PLOT_SQUARE,
     PLOT_TRIANGLE,
     PLOT_DIAMOND,
-    PLOT_RING,
     PLOT_TRIANGLE_DOWN,
+    PLOT_RING,
     PLOT_MARKERS
 } PlotMarker;
 
@@ -56,6 +56,7 @@ typedef struct PlotSeries {
     PlotStyle style;
     bool markers; /* one at each point as well */
     PlotMarker marker;
+    double band; /* opacity of the band in (0, 1]; 0: 0.18 */
 } PlotSeries;
 
 typedef struct Plot {

@@ -5,8 +5,10 @@
 
 #include "io/sweep_style.h"
 
-#define PANEL_HEIGHT 178.0
+#define PANEL_HEIGHT 172.0
 #define PANEL_GAP 10.0
+#define CROWD 4 /* more samplers than this have paler bands */
+#define CROWDED_BAND 0.07
 #define LOGARITHMIC_FROM 10.0 /* largest over smallest fraction */
 
 /* The lines of one panel and their numbers, freed together. */
@@ -53,6 +55,7 @@ static int lines_fill(Lines *lines, const SweepSummary *summary, int metric, boo
                                         .high = lines->high + first,
                                         .count = fractions,
                                         .color = sweep_color(summary, s),
+                                        .band = summary->sampler_count > CROWD ? CROWDED_BAND : 0,
                                         .markers = true,
                                         .marker = sweep_marker(summary, s)};
     }

@@ -12,6 +12,7 @@
 #define BLOCK_GAP 28 /* between mean, standard deviation and draws */
 #define FIRST_ROW_GAP 76
 #define LABEL_HEIGHT 24
+#define COLUMNS_MIN 4 /* room for the first row and its notes */
 
 #define PIXELS_MAX 512 /* of an image each way */
 
@@ -78,10 +79,10 @@ static Layout lay_out(const SweepGallery *gallery, int labels) {
     layout.left = margin + labels;
     layout.draws = gallery->draw_count < SWEEP_GALLERY_DRAWS ? gallery->draw_count : SWEEP_GALLERY_DRAWS;
     layout.draws_left = layout.left + 2 * (layout.step_x - IMAGE_GAP + BLOCK_GAP);
-    int columns = layout.draws > 2 ? layout.draws : 2; /* room for the first row and its notes */
+    int columns = layout.draws > COLUMNS_MIN ? layout.draws : COLUMNS_MIN;
     layout.width = layout.draws_left + columns * layout.step_x - IMAGE_GAP + margin;
     layout.truth_top =
-        margin + (gallery->title ? (int)(SWEEP_TITLE_SIZE * 1.5 * CANVAS_SCALE) : 0) + LABEL_HEIGHT;
+        margin + (gallery->title ? (int)(SWEEP_TITLE_SIZE * 2.0 * CANVAS_SCALE) : 0) + LABEL_HEIGHT;
     layout.rows_top = layout.truth_top + layout.step_y - IMAGE_GAP + FIRST_ROW_GAP;
     layout.height = layout.rows_top + gallery->sampler_count * layout.step_y - IMAGE_GAP + margin;
     return layout;

@@ -1,11 +1,14 @@
 /* Rank histograms of a sweep. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "io/sweep_figures.h"
 #include "io/sweep_style.h"
 
-#define ROW 74.0
+#define HEADING 32.0 /* from the title to the columns' names */
+#define ROW 78.0
 #define BARS 56.0 /* height of the bars within a row */
 #define GAP 14.0
 #define WIDEST 260.0
@@ -38,19 +41,24 @@ static void draw_box(Canvas *canvas, double left, double top, double width, doub
     cairo_fill(canvas->cairo);
 }
 
-static void draw_p_value(Canvas *canvas, const SweepRanks *ranks, double tallest, double right, double y) {
-    char text[LABEL_BYTES], p[LABEL_BYTES / 2] = "not tested", height[LABEL_BYTES / 2] = "";
+/* Above the bars: how tall the tallest is if it was cut off, and the p-value. */
+static void draw_notes(Canvas *canvas, const SweepRanks *ranks, double tallest, double left, double width,
+                       double y) {
+    char text[LABEL_BYTES] = "not tested";
     bool doubtful = ranks->p_value < DOUBTFUL;
     if (ranks->p_value < 1e-3)
-        snprintf(p, sizeof p, "p < 0.001");
+        snprintf(text, sizeof text, "p < 0.001");
     else if (isfinite(ranks->p_value))
-        snprintf(p, sizeof p, "p = %.*f", ranks->p_value < 0.1 ? 3 : 2, ranks->p_value);
-    if (tallest > TALLEST)
-        snprintf(height, sizeof height, "tallest bar %.1f×, ", tallest);
-    snprintf(text, sizeof text, "%s%s", height, p);
+        snprintf(text, sizeof text, "p = %.*f", ranks->p_value < 0.1 ? 3 : 2, ranks->p_value);
     canvas_font(canvas, SWEEP_NOTE_SIZE, doubtful);
     canvas_color(canvas, doubtful ? plot_color(PLOT_RED) : CANVAS_MUTED);
-    canvas_text(canvas, right, y, CANVAS_RIGHT, text);
+    canvas_text(canvas, left + width, y, CANVAS_RIGHT, text);
+    if (!(tallest > TALLEST))
+        return;
+    double room = width - canvas_text_width(canvas, text) - 4;
+    snprintf(text, sizeof text, "up to %.1f×", tallest);
+    canvas_color(canvas, CANVAS_MUTED);
+    sweep_draw_fitted(canvas, left, y, CANVAS_LEFT, SWEEP_NOTE_SIZE, false, room, text);
 }
 
 /* bottom: of the bars. */
@@ -84,7 +92,22 @@ static void draw_histogram(Canvas *canvas, const SweepRanks *ranks, PlotColor co
     cairo_move_to(canvas->cairo, left, sweep_crisp(bottom));
     cairo_line_to(canvas->cairo, left + width, sweep_crisp(bottom));
     cairo_stroke(canvas->cairo);
-    draw_p_value(canvas, ranks, tallest, left + width, bottom - BARS - 4);
+    draw_notes(canvas, ranks, tallest, left, width, bottom - BARS - 4);
+}
+
+/* "missing.certain_pixel" over a column: the group small above the rest. */
+static void draw_heading(Canvas *canvas, double left, double baseline, double width, const char *name) {
+    char text[LABEL_BYTES];
+    const char *dot = strchr(name, '.'), *rest = dot ? dot + 1 : name;
+    snprintf(text, sizeof text, "%.*s", (int)(rest - name > 0 ? rest - name - 1 : 0), name);
+    canvas_color(canvas, CANVAS_MUTED);
+    sweep_draw_fitted(canvas, left, baseline - 14, CANVAS_LEFT, SWEEP_NOTE_SIZE, false, width, text);
+    snprintf(text, sizeof text, "%s", rest);
+    for (char *c = text; *c; c++)
+        if (*c == '_')
+            *c = ' ';
+    canvas_color(canvas, CANVAS_INK);
+    sweep_draw_fitted(canvas, left, baseline, CANVAS_LEFT, SWEEP_TEXT_SIZE, true, width, text);
 }
 
 static Layout lay_out(Canvas *canvas, const SweepSummary *summary) {
@@ -102,7 +125,7 @@ static Layout lay_out(Canvas *canvas, const SweepSummary *summary) {
 Status sweep_figures_ranks(const char *path, const SweepSummary *summary) {
     Status status = STATUS_OK;
     Canvas canvas = {0};
-    const double head = 3 * SWEEP_MARGIN + SWEEP_TITLE_SIZE * 1.5 + SWEEP_TEXT_SIZE * 1.6;
+    const double head = SWEEP_MARGIN + SWEEP_TITLE_SIZE * 1.5 + SWEEP_TEXT_SIZE * 1.6 + HEADING + 4;
     TRY(sweep_check(path, summary));
     TRY(canvas_create(&canvas, SWEEP_WIDTH, head + ROW * summary->sampler_count + SWEEP_MARGIN));
     double top =
@@ -110,13 +133,12 @@ Status sweep_figures_ranks(const char *path, const SweepSummary *summary) {
                          "Rank of the truth among the draws, low to high. Line: uniform, as for exact draws; "
                          "grey: 95 % of the bins of such a histogram; p: of uniformity.");
     Layout layout = lay_out(&canvas, summary);
-    double baseline = top + 20;
-    canvas_color(&canvas, CANVAS_INK);
+    double baseline = top + HEADING;
     for (int i = 0; i < summary->statistic_count; i++)
-        sweep_draw_fitted(&canvas, layout.left + i * layout.column, baseline, CANVAS_LEFT, SWEEP_TEXT_SIZE,
-                          true, layout.column - GAP, summary->statistics[i]);
+        draw_heading(&canvas, layout.left + i * layout.column, baseline, layout.column - GAP,
+                     summary->statistics[i]);
     for (int s = 0; s < summary->sampler_count; s++) {
-        double bottom = baseline + (s + 1) * ROW;
+        double bottom = baseline + 4 + (s + 1) * ROW;
         canvas_color(&canvas, CANVAS_INK);
         sweep_draw_fitted(&canvas, SWEEP_MARGIN, bottom - BARS / 2, CANVAS_LEFT, SWEEP_TEXT_SIZE, false,
                           layout.labels, summary->samplers[s]);

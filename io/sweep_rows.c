@@ -8,8 +8,8 @@
 #define ROW 18.0
 #define TITLE 22.0
 #define AXIS_HEIGHT 26.0
-#define GAP 22.0
-#define TICKS 4
+#define GAP 30.0
+#define TICKS 6
 #define TICK_LENGTH 4.0
 #define PADDING 0.06 /* of the range, at both ends */
 
@@ -143,7 +143,7 @@ double sweep_draw_rows(Canvas *canvas, const SweepSummary *summary, double top) 
     const char *heading = NULL, *group;
     double labels = label_width(canvas, summary), height = ROW * summary->sampler_count;
     double left = SWEEP_MARGIN + labels + GAP;
-    double width = (SWEEP_WIDTH - SWEEP_MARGIN - left - 8) / SWEEP_COLUMNS - GAP;
+    double width = (SWEEP_WIDTH - SWEEP_MARGIN - 10 - left - (SWEEP_COLUMNS - 1) * GAP) / SWEEP_COLUMNS;
     for (int g = 0; (group = sweep_group(g, &heading)); g++) {
         SweepPanel panels[SWEEP_PANELS_MAX];
         int count = sweep_panels(summary, group, panels);

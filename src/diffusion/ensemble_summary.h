@@ -28,7 +28,7 @@ Status summary_mean(const double *values, const int64_t *clusters, int64_t count
 Status summary_root_ratio(const double *numerators, const double *denominators, const int64_t *clusters,
                           int64_t count, EnsembleSummary *summary);
 
-/* The 97.5 % point of Student's t, degrees >= 1: 2.571 for 5; 1.96 for many. */
+/* The 97.5 % point of Student's t, degrees >= 1: 2.571 for 5; 1.96 for many. Within 0.025. */
 double student_quantile(double degrees);
 
 #endif

@@ -217,3 +217,35 @@ done:
     page_destroy(&page);
     return status;
 }
+
+Status sweep_units_write_csv(const char *path, const SweepUnits *units) {
+    Status status = STATUS_OK;
+    Page page = {0};
+    page_add(&page, "unit,mask_seed,fraction,image,truth_index,label,sampler");
+    for (int m = 0; m < units->metric_count; m++)
+        page_add(&page, ",%s", units->metrics[m]);
+    for (int i = 0; i < units->statistic_count; i++)
+        page_add(&page, ",rank.%s", units->statistics[i]);
+    page_add(&page, "\n");
+    for (int64_t u = 0; u < units->count; u++) {
+        if (units->sampler[u] < 0 || units->sampler[u] >= units->sampler_count)
+            FAIL(STATUS_FAILURE, "%s: unit %lld has sampler %lld; expected 0 to %d", path, (long long)u,
+                 (long long)units->sampler[u], units->sampler_count - 1);
+        page_add(&page, "%lld,%llu,", (long long)u, (unsigned long long)units->mask_seed[u]);
+        add_value(&page, units->fraction[u]);
+        page_add(&page, "%lld,%lld,%lld,%s", (long long)units->image[u], (long long)units->truth_index[u],
+                 (long long)units->label[u], units->samplers[units->sampler[u]]);
+        for (int m = 0; m < units->metric_count; m++) {
+            double value = units->values[u * units->metric_count + m];
+            char text[NUMBER_TEXT_BYTES];
+            page_add(&page, ",%s", isfinite(value) ? number_text(value, text) : "");
+        }
+        for (int i = 0; i < units->statistic_count; i++)
+            page_add(&page, ",%lld", (long long)units->ranks[u * units->statistic_count + i]);
+        page_add(&page, "\n");
+    }
+    TRY(page_write(&page, path));
+done:
+    page_destroy(&page);
+    return status;
+}

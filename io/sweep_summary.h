@@ -77,6 +77,23 @@ const char *sweep_metric_name(const SweepMetric *metric);
  * shortest text of its number ("0.2"). Written atomically. */
 Status sweep_summary_write_json(const char *path, const SweepSummary *summary);
 
+/* The units themselves, one array a column; everything is borrowed, and as in sweep.h5 (sweep_file.h). */
+typedef struct SweepUnits {
+    int64_t count;
+    int sampler_count, metric_count, statistic_count;
+    const char *const *samplers, *const *metrics, *const *statistics; /* names */
+    const uint64_t *mask_seed;
+    const double *fraction;
+    const int64_t *image, *truth_index, *label, *sampler;
+    const double *values; /* (count, metric_count) */
+    const int64_t *ranks; /* (count, statistic_count) */
+} SweepUnits;
+
+/* One row a unit under the header
+ * unit,mask_seed,fraction,image,truth_index,label,sampler,METRIC..,rank.STATISTIC..; empty where there is no
+ * number, -1 where there is no label or rank. STATUS_FAILURE: a sampler out of range. */
+Status sweep_units_write_csv(const char *path, const SweepUnits *units);
+
 /* One row a cell, in the order of `cells`, under the header
  * sampler,fraction,group,metric,mean,standard_error,low,high,count; empty where there is no number. */
 Status sweep_summary_write_csv(const char *path, const SweepSummary *summary);

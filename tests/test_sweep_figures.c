@@ -236,6 +236,41 @@ static void test_csv(void) {
     free(text);
 }
 
+static void test_units(void) {
+    static const char *const names[] = {"missing.crps", "tv"}, *const statistic[] = {"missing.mean"};
+    const uint64_t mask_seed[] = {1, UINT64_MAX};
+    const double fraction[] = {0.1, 1.0 / 3}, values[] = {0.1 + 0.2, NAN, 1e-300, 0.5};
+    const int64_t image[] = {0, 1}, truth_index[] = {17, 61}, label[] = {-1, 7}, sampler[] = {1, 0},
+                  ranks[] = {19, -1};
+    SweepUnits units = {.count = 2,
+                        .sampler_count = 2,
+                        .metric_count = 2,
+                        .statistic_count = 1,
+                        .samplers = samplers,
+                        .metrics = names,
+                        .statistics = statistic,
+                        .mask_seed = mask_seed,
+                        .fraction = fraction,
+                        .image = image,
+                        .truth_index = truth_index,
+                        .label = label,
+                        .sampler = sampler,
+                        .values = values,
+                        .ranks = ranks};
+    char *text = NULL;
+    const char *path = in_directory("units.csv");
+    CHECK_OK(sweep_units_write_csv(path, &units));
+    CHECK_OK(file_read(path, &text, NULL));
+    CHECK(text &&
+          strcmp(text,
+                 "unit,mask_seed,fraction,image,truth_index,label,sampler,missing.crps,tv,rank.missing.mean\n"
+                 "0,1,0.1,0,17,-1,dps_plus,0.30000000000000004,,19\n"
+                 "1,18446744073709551615,0.3333333333333333,1,61,7,exact,1e-300,0.5,-1\n") == 0);
+    free(text);
+    units.sampler_count = 1;
+    CHECK_ERROR(sweep_units_write_csv(path, &units), STATUS_FAILURE, "unit 0 has sampler 1");
+}
+
 static const cJSON *find(const cJSON *from, const char *const *keys) {
     for (; *keys; keys++)
         from = cJSON_GetObjectItemCaseSensitive(from, *keys);
@@ -470,6 +505,7 @@ int main(int count, char **arguments) {
     else
         scratch_open(directory);
     test_csv();
+    test_units();
     test_json();
     test_figures();
     test_histogram_bars();

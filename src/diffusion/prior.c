@@ -137,9 +137,6 @@ done:
     return status;
 }
 
-/* Directions of the modes are drawn, not placed: mean_kp = 6 tau n_kp / sqrt(2 pixels), so that two modes lie
- * about 6 tau apart whatever the number of pixels. Seen whole they are distinct; with half of the pixels
- * observed, and noise of tau / 2, some 2.5 of ten modes remain (exponential of the weights' entropy). */
 static Status create_mixture(const PriorSettings *settings, const PriorImages *images, Prior **out) {
     const double separation = 6; /* in units of tau */
     Status status = STATUS_OK;

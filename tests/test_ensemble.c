@@ -36,12 +36,27 @@ static void test_by_hand(void) {
     CHECK_NEAR(MISSING(report, SPREAD), sqrt((9 + 1 + 16) / 2.0), 1e-15);
     CHECK_NEAR(MISSING(report, COVERAGE90), 1, 0);
     CHECK_NEAR(MISSING(report, CRPS), 8.0 / 3 - 14.0 / 6, 1e-15);
+    CHECK_NEAR(MISSING(report, ENERGY), 8.0 / 3 - 14.0 / 6, 1e-15); /* one pixel: the CRPS */
+    CHECK_NEAR(MISSING(report, DIVERSITY), 14.0 / 3, 1e-15);
+    CHECK_NEAR(MISSING(report, SPREAD_SKILL), sqrt(4.0 / 3) * sqrt(13) / 2, 1e-15);
+    /* To the truth (1, 0): sqrt 2, 1, sqrt 2; between draws 1, 1, 2; two pixels. */
+    CHECK_NEAR(OBSERVED(report, ENERGY), ((1 + 2 * sqrt(2)) / 3 - 4.0 / 6) / sqrt(2), 1e-15);
+    CHECK_NEAR(OBSERVED(report, DIVERSITY), 4.0 / 3 / sqrt(2), 1e-15);
+    CHECK(isnan(OBSERVED(report, CHI_SQUARE)) && isnan(report.values[ENSEMBLE_IMAGE_TV]));
     ensemble_moments(draws[0], 3, 3, mean, deviation);
     CHECK(mean[0] == 1 && mean[1] == 1 && mean[2] == 5);
     CHECK_NEAR(deviation[2], sqrt(13), 3e-7); /* float rounding of 3.6 */
 }
 
-/* CRPS by its double sum, coverage by counting, for odd and even numbers of unsorted draws. */
+static double root_mean_square(const float *a, const float *b, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    return sqrt(sum / (double)count);
+}
+
+/* CRPS and energy score by their double sums, coverage by counting, for odd and even numbers of unsorted
+ * draws. */
 static void test_brute_force(void) {
     enum { PIXELS = 7, MOST = 41 };
     float draws[MOST * PIXELS], truth[PIXELS], mask[PIXELS] = {0};
@@ -49,8 +64,8 @@ static void test_brute_force(void) {
     fill_normal(2, truth, PIXELS);
     for (int n = 2; n <= MOST; n++) {
         EnsembleReport report;
-        double crps = 0, covered = 0;
-        int64_t a = ensemble_interval_rank(n, 0.9);
+        double crps = 0, covered50 = 0, covered90 = 0, energy = 0;
+        int64_t a = ensemble_interval_rank(n, 0.9), b = ensemble_interval_rank(n, 0.5);
         CHECK_OK(measure(draws, n, truth, mask, PIXELS, &report));
         for (int p = 0; p < PIXELS; p++) {
             double error = 0, pairs = 0;
@@ -62,10 +77,19 @@ static void test_brute_force(void) {
                     pairs += fabs((double)draws[i * PIXELS + p] - draws[j * PIXELS + p]);
             }
             crps += error / n - pairs / (2.0 * n * (n - 1));
-            covered += below >= a && below <= n - a; /* at least a draws on either side */
+            covered90 += below >= a && below <= n - a; /* at least a draws on either side */
+            covered50 += below >= b && below <= n - b;
+        }
+        for (int i = 0; i < n; i++) {
+            energy += root_mean_square(draws + i * PIXELS, truth, PIXELS) / n;
+            for (int j = 0; j < n; j++)
+                energy -=
+                    root_mean_square(draws + i * PIXELS, draws + j * PIXELS, PIXELS) / (2.0 * n * (n - 1));
         }
         CHECK_NEAR(MISSING(report, CRPS), crps / PIXELS, 1e-13); /* sums of at most 1681 doubles near 1 */
-        CHECK_NEAR(MISSING(report, COVERAGE90), covered / PIXELS, 1e-15);
+        CHECK_NEAR(MISSING(report, ENERGY), energy, 1e-13);
+        CHECK_NEAR(MISSING(report, COVERAGE90), covered90 / PIXELS, 1e-15);
+        CHECK_NEAR(MISSING(report, COVERAGE50), covered50 / PIXELS, 1e-15);
     }
 }
 
@@ -83,6 +107,9 @@ static void test_edges(void) {
     CHECK_OK(measure(same, 2, truth, mask, 2, &report));
     CHECK(OBSERVED(report, COVERAGE90) == 1 && OBSERVED(report, SPREAD) == 0 && OBSERVED(report, CRPS) == 0);
     CHECK_ERROR(measure(draws, 0, truth, mask, 2, &report), STATUS_FAILURE, "1 draw or more");
+    const float diverged[4] = {0.5f, 0.25f, 0.5f, NAN};
+    CHECK_ERROR(measure(diverged, 2, truth, mask, 2, &report), STATUS_FAILURE,
+                "draw 1 is not finite (pixel 1");
 }
 
 static void test_interval(void) {
@@ -91,6 +118,8 @@ static void test_interval(void) {
     for (int i = 0; i < 8; i++)
         CHECK(ensemble_interval_rank(draws[i], 0.9) == ranks[i]);
     CHECK(ensemble_interval_rank(1, 0.9) == 0);
+    CHECK(ensemble_interval_rank(19, 0.5) == 5 && ensemble_nominal_coverage(19, 0.5) == 0.5);
+    CHECK(ensemble_interval_rank(2, 0.5) == 1 && ensemble_interval_rank(39, 0.5) == 10);
 }
 
 /* Truths from N(0.3, 0.5^2) and `n` draws from N(0.3, (0.5 width)^2), 20000 independent pixels. */
@@ -146,8 +175,99 @@ static void test_calibration(void) {
     CHECK_NEAR(MISSING(narrow, CRPS), gaussian_crps(0.7 * DEVIATION), 4 * 0.62 / sqrt(TRIALS));
 }
 
+/* Three draws with y = (1, 0), sigma_y 0.5: (1, 0, 1) and (1, 1, 1) squared over 0.25, mean of the six. */
+static void test_observation(void) {
+    const float draws[3][3] = {{0, 1, 2}, {1, 1, 4}, {2, 1, 9}}, truth[3] = {1, 0, 3}, mask[3] = {1, 1, 0};
+    const float y[3] = {1, 0, NAN}; /* not read where missing */
+    EnsembleReport report;
+    EnsembleInput input = {.draw_count = 3,
+                           .height = 1,
+                           .width = 3,
+                           .draws = draws[0],
+                           .truth = truth,
+                           .mask = mask,
+                           .y = y,
+                           .sigma_y = 0.5};
+    CHECK_OK(ensemble_measure(&input, &report));
+    CHECK_NEAR(OBSERVED(report, CHI_SQUARE), 5.0 / 6 / 0.25, 1e-14);
+    input.sigma_y = 0;
+    CHECK_OK(ensemble_measure(&input, &report));
+    CHECK(isnan(OBSERVED(report, CHI_SQUARE)));
+}
+
+/* sum over k of |k / n - w| binomial(n, w)(k), for all labels, halved. */
+static double expected_tv(int64_t n, const double *weights, int labels) {
+    double total = 0;
+    for (int label = 0; label < labels; label++) {
+        double w = weights[label], probability = pow(1 - w, (double)n);
+        for (int64_t k = 0; k <= n && w < 1; k++) {
+            total += probability * fabs((double)k / (double)n - w) / 2;
+            probability *= (double)(n - k) / (double)(k + 1) * w / (1 - w);
+        }
+    }
+    return total;
+}
+
+static void test_labels(void) {
+    static const double weights[][3] = {
+        {0.5, 0.5, 0}, {1, 0, 0}, {0.25, 0.25, 0.5}, {0.01, 0.29, 0.7}, {1e-6, 1 - 2e-6, 1e-6}};
+    const float draws[40] = {0}, truth[1] = {0}, mask[1] = {0};
+    int labels[40] = {0, 2, 2, 1}; /* the rest 0 */
+    EnsembleReport report;
+    EnsembleInput input = {.draw_count = 4,
+                           .height = 1,
+                           .width = 1,
+                           .draws = draws,
+                           .truth = truth,
+                           .mask = mask,
+                           .label_count = 3,
+                           .labels = labels,
+                           .true_label = 2};
+    CHECK_OK(ensemble_measure(&input, &report));
+    CHECK(report.values[ENSEMBLE_IMAGE_RIGHT] == 0.5 && isnan(report.values[ENSEMBLE_IMAGE_TV]));
+    input.true_label = -1;
+    input.label_weights = weights[0];
+    CHECK_OK(ensemble_measure(&input, &report)); /* frequencies 1/4, 1/4, 1/2 */
+    CHECK_NEAR(report.values[ENSEMBLE_IMAGE_TV], 0.5, 1e-15);
+    CHECK(isnan(report.values[ENSEMBLE_IMAGE_RIGHT]));
+    for (int w = 0; w < 5; w++)
+        for (int64_t n = 1; n <= 40; n++) {
+            input.draw_count = n;
+            input.label_weights = weights[w];
+            CHECK_OK(ensemble_measure(&input, &report));
+            /* lgamma up to 110 rounds to 1e-14, which exp keeps; 40 products in the sum */
+            CHECK_NEAR(report.values[ENSEMBLE_IMAGE_TV_EXACT], expected_tv(n, weights[w], 3), 1e-12);
+        }
+    labels[3] = 3;
+    CHECK_ERROR(ensemble_measure(&input, &report), STATUS_FAILURE, "expected 0 to 2, found 3");
+    labels[3] = 0;
+    input.true_label = 3;
+    CHECK_ERROR(ensemble_measure(&input, &report), STATUS_FAILURE, "expected at most 2, found 3");
+}
+
+static void test_table(void) {
+    for (int m = 0; m < ENSEMBLE_METRIC_COUNT; m++) {
+        const EnsembleMetricRow *row = ensemble_metric((EnsembleMetric)m);
+        for (int other = 0; other < m; other++)
+            CHECK(strcmp(row->name, ensemble_metric((EnsembleMetric)other)->name));
+        CHECK(strncmp(row->name, "missing.", 8) == 0 ? row->group == ENSEMBLE_MISSING
+                                                     : row->group != ENSEMBLE_MISSING);
+        CHECK(isnan(ensemble_target((EnsembleMetric)m, 19)) == (row->direction != ENSEMBLE_TARGET));
+    }
+    for (int m = 0; m < ENSEMBLE_OBSERVED_PIXELS; m++) /* the same rows in both groups */
+        CHECK(!strcmp(ensemble_metric((EnsembleMetric)m)->name + strlen("missing"),
+                      ensemble_metric((EnsembleMetric)(ENSEMBLE_OBSERVED_PIXELS + m))->name +
+                          strlen("observed")));
+    CHECK(!strcmp(ensemble_metric(ENSEMBLE_IMAGE_SSIM)->name, "ssim"));
+    CHECK_NEAR(ensemble_target(ENSEMBLE_OBSERVED_COVERAGE90, 16), 15.0 / 17, 1e-15);
+    CHECK(ensemble_target(ENSEMBLE_OBSERVED_CHI_SQUARE, 16) == 1);
+}
+
 int main(void) {
     test_by_hand();
+    test_observation();
+    test_labels();
+    test_table();
     test_brute_force();
     test_edges();
     test_interval();

@@ -29,9 +29,9 @@
  *
  * Of the image: ssim, ssim.h's of the mean m. With labels: tv = sum_k |f_k - w_k| / 2 between the draws'
  * label frequencies f and the exact weights w; n exact draws do not have 0, but on average tv_exact = sum_k
- * E|K_k / n - w_k| / 2 with K_k binomial (n, w_k). right: the share of draws with the truth's label; for
- * exact draws sum_k w_k^2 on average, so more than they have is a sign of draws too sure, not of good ones.
- */
+ * E|K_k / n - w_k| / 2 with K_k binomial (n, w_k), and more where the labels are read from the images and
+ * some misread. right: the share of draws with the truth's label; for exact draws sum_k w_k^2 on average, so
+ * more than they have is a sign of draws too sure, not of good ones. */
 #ifndef DIFFUSION_ENSEMBLE_H
 #define DIFFUSION_ENSEMBLE_H
 

@@ -46,9 +46,9 @@ static double logical(int device) {
 
 static Status check(const char *path, const SweepGallery *gallery) {
     Status status = STATUS_OK;
-    if (gallery->height < 1 || gallery->width < 1 || gallery->sampler_count < 1 || gallery->draw_count < 1)
-        FAIL(STATUS_BAD_INPUT, "%s: %d samplers with %d draws of %d x %d pixels; expected at least 1 of each",
-             path, gallery->sampler_count, gallery->draw_count, gallery->height, gallery->width);
+    if (gallery->height < 1 || gallery->width < 1 || gallery->sampler_count < 1)
+        FAIL(STATUS_BAD_INPUT, "%s: %d samplers, images of %d x %d pixels; expected at least 1 of each", path,
+             gallery->sampler_count, gallery->height, gallery->width);
     if (gallery->height > PIXELS_MAX || gallery->width > PIXELS_MAX)
         FAIL(STATUS_BAD_INPUT, "%s: images of %d x %d pixels; at most %d each way can be drawn", path,
              gallery->height, gallery->width, PIXELS_MAX);
@@ -135,11 +135,13 @@ static void draw_rows(Canvas *canvas, const SweepGallery *gallery, const Layout 
     ImageSpread spread = {.values = gallery->standard_deviation, .largest = largest};
     int width = layout->step_x - IMAGE_GAP, spread_left = layout->left + width + BLOCK_GAP;
     char label[64] = "draws";
-    if (gallery->draw_count > layout->draws)
+    if (gallery->draw_count == 0)
+        snprintf(label, sizeof label, "draws: not kept");
+    else if (gallery->draw_count > layout->draws)
         snprintf(label, sizeof label, "draws (the first %d of %d)", layout->draws, gallery->draw_count);
     draw_label(canvas, layout->left, layout->rows_top, width, "mean");
     draw_label(canvas, spread_left, layout->rows_top, width, "st. dev.");
-    draw_label(canvas, layout->draws_left, layout->rows_top, layout->draws * layout->step_x, label);
+    draw_label(canvas, layout->draws_left, layout->rows_top, COLUMNS_MIN * layout->step_x, label);
     for (int s = 0; s < gallery->sampler_count; s++) {
         ImagePlace place = {
             .left = layout->left, .top = layout->rows_top + s * layout->step_y, .side = layout->side};

@@ -17,7 +17,7 @@ typedef struct SweepGallery {
     const float *observed; /* (height, width), read where mask is 1 */
     double scale;          /* -scale is black, scale white; 0: 1 */
     int sampler_count;     /* at least 1 */
-    int draw_count;        /* at least 1; the first SWEEP_GALLERY_DRAWS are shown */
+    int draw_count;        /* 0: they were not kept; the first SWEEP_GALLERY_DRAWS are shown */
     const char *const *samplers;
     const float *mean;               /* (sampler_count, height, width), over all draws of the unit */
     const float *standard_deviation; /* likewise */

@@ -67,10 +67,10 @@ static void draw_histogram(Canvas *canvas, const SweepRanks *ranks, PlotColor co
     double total = 0, tallest = 0, unit = BARS / TALLEST;
     for (int b = 0; b < ranks->bins; b++)
         total += (double)ranks->counts[b];
-    if (!(total > 0)) {
+    if (!(total > 0) || ranks->bins < 2) {
         canvas_color(canvas, CANVAS_MUTED);
-        canvas_font(canvas, SWEEP_NOTE_SIZE, false);
-        canvas_text(canvas, left + width / 2, bottom - BARS / 2, CANVAS_CENTER, "no data");
+        sweep_draw_fitted(canvas, left + width / 2, bottom - BARS / 2, CANVAS_CENTER, SWEEP_NOTE_SIZE, false,
+                          width, total > 0 ? "too few images" : "no data");
         return;
     }
     double step = width / ranks->bins, gap = fmin(1, step / 5);

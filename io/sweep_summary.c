@@ -129,21 +129,6 @@ static bool add_ranks(cJSON *root, const SweepSummary *summary) {
     return whole;
 }
 
-static bool add_curves(cJSON *root, const SweepSummary *summary) {
-    cJSON *array = add(root, "curves", cJSON_CreateArray());
-    bool whole = array != NULL;
-    for (int c = 0; c < summary->curve_count; c++) {
-        const SweepCurve *curve = &summary->curves[c];
-        cJSON *object = add_object(array, NULL);
-        whole = add_text(object, "sampler", summary->samplers[curve->sampler]) &&
-                add_number(object, "fraction", summary->fractions[curve->fraction]) &&
-                add_text(object, "group", curve->group) &&
-                add_numbers(object, "nominal", curve->count, curve->nominal) &&
-                add_numbers(object, "coverage", curve->count, curve->coverage) && whole;
-    }
-    return whole;
-}
-
 static bool add_samplers(cJSON *root, const SweepSummary *summary) {
     cJSON *array = add(root, "samplers", cJSON_CreateArray());
     bool whole = array != NULL;
@@ -160,8 +145,7 @@ Status sweep_summary_write_json(const char *path, const SweepSummary *summary) {
     TRY(named_values_json(summary->setting_count, summary->settings, &settings));
     bool whole = add(root, "settings", cJSON_Parse(settings)) && add_samplers(root, summary) &&
                  add_numbers(root, "fractions", summary->fraction_count, summary->fractions) &&
-                 add_metrics(root, summary) && add_results(root, summary) && add_ranks(root, summary) &&
-                 add_curves(root, summary);
+                 add_metrics(root, summary) && add_results(root, summary) && add_ranks(root, summary);
     text = whole ? cJSON_Print(root) : NULL;
     if (!text)
         FAIL(STATUS_FAILURE, "%s: out of memory", path);

@@ -38,25 +38,16 @@ typedef struct SweepRanks {
     double p_value; /* of uniformity; NaN: not tested */
 } SweepRanks;
 
-/* Coverage of central intervals against their nominal level. */
-typedef struct SweepCurve {
-    int sampler, fraction; /* indices */
-    const char *group;
-    int count;
-    const double *nominal, *coverage; /* (count) each */
-} SweepCurve;
-
 /* Everything is borrowed. */
 typedef struct SweepSummary {
     const char *title; /* of the figures, one line: "class-gaussian prior, 40 units of 19 draws" */
-    int sampler_count, fraction_count, metric_count, statistic_count, curve_count, setting_count;
+    int sampler_count, fraction_count, metric_count, statistic_count, setting_count;
     const char *const *samplers;   /* (sampler_count) */
     const double *fractions;       /* (fraction_count), increasing */
     const SweepMetric *metrics;    /* (metric_count) */
     const SweepCell *cells;        /* (sampler_count, fraction_count, metric_count) */
     const char *const *statistics; /* (statistic_count), such as "mean of the missing pixels" */
-    const SweepRanks *ranks;       /* (sampler_count, statistic_count), over all fractions */
-    const SweepCurve *curves;      /* (curve_count) */
+    const SweepRanks *ranks;       /* (sampler_count, statistic_count), over the fractions */
     const NamedValue *settings;
 } SweepSummary;
 
@@ -71,8 +62,7 @@ const char *sweep_metric_name(const SweepMetric *metric);
 /* {"settings": {..}, "samplers": [..], "fractions": [..],
  *  "metrics": [{"group", "name", "description", "direction", "target"}],
  *  "results": {SAMPLER: {FRACTION: {GROUP: {NAME: {"mean", "standard_error", "low", "high", "count"}}}}},
- *  "ranks": {SAMPLER: {STATISTIC: {"p_value", "counts": [..], "expected": [..]}}},
- *  "curves": [{"sampler", "fraction", "group", "nominal": [..], "coverage": [..]}]}
+ *  "ranks": {SAMPLER: {STATISTIC: {"p_value", "counts": [..], "expected": [..]}}}}
  * Numbers read back as the same doubles; null where there is none (not finite). A fraction as a key is the
  * shortest text of its number ("0.2"). Written atomically. */
 Status sweep_summary_write_json(const char *path, const SweepSummary *summary);

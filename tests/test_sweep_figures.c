@@ -50,8 +50,6 @@ typedef struct Sweep {
     SweepCell cells[SAMPLERS * FRACTIONS * METRICS];
     SweepRanks ranks[SAMPLERS * STATISTICS];
     int64_t counts[SAMPLERS * STATISTICS][BINS];
-    double nominal[2], coverage[2];
-    SweepCurve curve;
     NamedValue settings[2];
 } Sweep;
 
@@ -126,12 +124,6 @@ static void make_ranks(int s, int i) {
 
 /* The first so many samplers and fractions. */
 static void make_sweep(int sampler_count, int fraction_count) {
-    sweep.nominal[0] = 0.5;
-    sweep.nominal[1] = 0.9;
-    sweep.coverage[0] = 0.49;
-    sweep.coverage[1] = NAN;
-    sweep.curve =
-        (SweepCurve){.group = "missing", .count = 2, .nominal = sweep.nominal, .coverage = sweep.coverage};
     sweep.settings[0] = value_integer("sweep.draws", 19);
     sweep.settings[1] = value_text("prior", "class-gaussian");
     for (int s = 0; s < sampler_count; s++) {
@@ -146,7 +138,6 @@ static void make_sweep(int sampler_count, int fraction_count) {
                                    .fraction_count = fraction_count,
                                    .metric_count = METRICS,
                                    .statistic_count = STATISTICS,
-                                   .curve_count = 1,
                                    .setting_count = 2,
                                    .samplers = samplers,
                                    .fractions = fractions,
@@ -154,7 +145,6 @@ static void make_sweep(int sampler_count, int fraction_count) {
                                    .cells = sweep.cells,
                                    .statistics = statistics,
                                    .ranks = sweep.ranks,
-                                   .curves = &sweep.curve,
                                    .settings = sweep.settings};
 }
 
@@ -312,8 +302,6 @@ static void test_json(void) {
     CHECK(same_item(FIND(root, "ranks", "dps_plus", "missing.mean", "p_value"), 1e-9));
     CHECK(cJSON_GetArraySize(FIND(root, "ranks", "dps_plus", "missing.mean", "counts")) == BINS);
     CHECK(cJSON_IsNull(FIND(root, "ranks", "repaint", "missing.uncertain_pixel", "p_value")));
-    const cJSON *coverage = FIND(cJSON_GetArrayItem(FIND(root, "curves"), 0), "coverage");
-    CHECK(same_item(cJSON_GetArrayItem(coverage, 0), 0.49) && cJSON_IsNull(cJSON_GetArrayItem(coverage, 1)));
     cJSON_Delete(root);
     free(text);
     CHECK_ERROR(sweep_summary_write_json(in_directory("no_folder/summary.json"), &sweep.summary),
@@ -495,6 +483,9 @@ static void test_gallery(void) {
     CHECK(has_white_edge(&picture));
     cairo_surface_destroy(picture.surface);
     gallery.draw_count = 0;
+    gallery.draws = NULL;
+    CHECK_OK(sweep_gallery_write(path, &gallery)); /* draws that were not kept */
+    gallery.sampler_count = 0;
     CHECK_ERROR(sweep_gallery_write(path, &gallery), STATUS_BAD_INPUT, "at least 1");
 }
 

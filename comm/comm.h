@@ -19,6 +19,10 @@ typedef struct CommRequest CommRequest;
  * Refuses SLURM_NTASKS > 1 with an MPI size of 1, naming --mpi=pmix. Collective. */
 Status comm_create(Comm **comm);
 
+/* A communicator of this rank alone, for work that the others have no part in; comm_destroy frees it. Not
+ * collective. */
+Status comm_create_self(Comm **comm);
+
 /* Ends communication; accepts NULL. Collective. */
 void comm_destroy(Comm *comm);
 

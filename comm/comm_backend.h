@@ -27,7 +27,6 @@ struct Comm {
     CommDevice *device; /* NULL: sums of device memory go through the host */
 };
 
-Status comm_create_self(Comm **comm);
 Status comm_create_mpi(Comm **comm);
 
 #endif

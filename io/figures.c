@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "io/canvas.h"
+#include "io/image_panel.h"
 #include "io/loss_series.h"
 #include "io/plot.h"
 
@@ -88,82 +89,13 @@ done:
 
 /* --- images --- */
 
-/* Colour of one pixel, 0x00RRGGBB. */
-typedef uint32_t (*PixelColor)(const void *values, int64_t index);
-
-static uint32_t rgb(double red, double green, double blue) {
-    return (uint32_t)lround(255 * red) << 16 | (uint32_t)lround(255 * green) << 8 |
-           (uint32_t)lround(255 * blue);
-}
-
-static uint32_t grey_pixel(double value) {
-    if (!isfinite(value))
-        return rgb(0.85, 0.10, 0.10);
-    double grey = (fmax(-1, fmin(1, value)) + 1) / 2;
-    return rgb(grey, grey, grey);
-}
-
-static uint32_t color_image(const void *values, int64_t index) {
-    return grey_pixel(((const float *)values)[index]);
-}
-
 static uint32_t color_mask(const void *values, int64_t index) {
-    return ((const uint8_t *)values)[index] ? rgb(1, 1, 1) : rgb(0, 0, 0);
+    return image_grey(((const uint8_t *)values)[index] ? 1 : -1);
 }
-
-#define MISSING_RED 0.44
-#define MISSING_GREEN 0.53
-#define MISSING_BLUE 0.68
 
 static uint32_t color_observed(const void *values, int64_t index) {
     const FiguresPosterior *figure = values;
-    return figure->mask[index] ? grey_pixel(figure->observed[index])
-                               : rgb(MISSING_RED, MISSING_GREEN, MISSING_BLUE);
-}
-
-typedef struct Spread {
-    const float *values;
-    double largest;
-} Spread;
-
-/* From black over purple and orange to pale yellow, lightness rising evenly; part in [0, 1]. */
-static uint32_t heat(double part) {
-    static const double stops[][3] = {
-        {0.00, 0.00, 0.02}, {0.24, 0.06, 0.42}, {0.58, 0.15, 0.40},
-        {0.87, 0.32, 0.23}, {0.98, 0.65, 0.04}, {0.99, 1.00, 0.72},
-    };
-    const int last = sizeof stops / sizeof *stops - 1;
-    double at = fmax(0, fmin(1, part)) * last;
-    int stop = at >= last ? last - 1 : (int)at;
-    double mix = at - stop, mixed[3];
-    for (int c = 0; c < 3; c++)
-        mixed[c] = (1 - mix) * stops[stop][c] + mix * stops[stop + 1][c];
-    return rgb(mixed[0], mixed[1], mixed[2]);
-}
-
-static uint32_t color_spread(const void *values, int64_t index) {
-    const Spread *spread = values;
-    double value = spread->values[index];
-    if (!isfinite(value))
-        return rgb(0.10, 0.60, 0.10);
-    return heat(spread->largest > 0 ? value / spread->largest : 0);
-}
-
-/* Where an image goes: its upper left corner and the side of one of its pixels, in device pixels. */
-typedef struct Place {
-    int left, top, side;
-} Place;
-
-/* Draws the (height, width) image that starts at `first` of `values`, each pixel a square. */
-static void draw_image(Canvas *canvas, Place place, int height, int width, PixelColor color,
-                       const void *values, int64_t first) {
-    int stride, canvas_width, canvas_height;
-    uint32_t *pixels = canvas_pixels(canvas, &stride, &canvas_width, &canvas_height);
-    for (int y = 0; y < height * place.side && place.top + y < canvas_height; y++)
-        for (int x = 0; x < width * place.side && place.left + x < canvas_width; x++)
-            pixels[(int64_t)(place.top + y) * stride + place.left + x] =
-                color(values, first + (int64_t)(y / place.side) * width + x / place.side);
-    canvas_pixels_done(canvas);
+    return figure->mask[index] ? image_grey(figure->observed[index]) : IMAGE_MISSING;
 }
 
 static Status check_images(const char *path, int64_t count, int height, int width, int columns) {
@@ -215,10 +147,10 @@ Status figures_image_grid(const char *path, const float *images, int64_t count, 
         canvas_text(&canvas, (double)GRID_MARGIN / CANVAS_SCALE, TITLE_SIZE * 1.35, CANVAS_LEFT, title);
     }
     for (int64_t i = 0; i < count; i++) {
-        Place place = {.left = GRID_MARGIN + (int)(i % columns * step_x),
-                       .top = top + (int)(i / columns * step_y),
-                       .side = side};
-        draw_image(&canvas, place, height, width, color_image, images, i * height * width);
+        ImagePlace place = {.left = GRID_MARGIN + (int)(i % columns * step_x),
+                            .top = top + (int)(i / columns * step_y),
+                            .side = side};
+        image_draw(&canvas, place, height, width, image_color_grey, images, i * height * width);
     }
     TRY(canvas_write(&canvas, path));
 done:
@@ -240,7 +172,6 @@ done:
 #define DRAWS_MAX 64
 #define DRAW_GAP_MIN 8
 #define NOTE_SIZE 10.0 /* logical */
-#define BAR_STEPS 64
 
 typedef struct Layout {
     int panel_side, cell_width, row_height, width;
@@ -274,37 +205,10 @@ static double logical(int device) {
     return (double)device / CANVAS_SCALE;
 }
 
-/* Scale of the spread panel: a bar from 0 to its largest value. */
-static void draw_spread_bar(Canvas *canvas, double left, double baseline, double width, double largest) {
-    char label[LABEL_BYTES];
-    snprintf(label, sizeof label, "%.2f", largest);
-    canvas_text(canvas, left, baseline, CANVAS_LEFT, "0");
-    canvas_text(canvas, left + width, baseline, CANVAS_RIGHT, label);
-    double start = left + canvas_text_width(canvas, "0") + 5;
-    double length = left + width - canvas_text_width(canvas, label) - 5 - start;
-    for (int i = 0; i < BAR_STEPS; i++) {
-        uint32_t color = heat((i + 0.5) / BAR_STEPS);
-        canvas_color(canvas, (CanvasColor){(color >> 16 & 255) / 255.0, (color >> 8 & 255) / 255.0,
-                                           (color & 255) / 255.0, 1});
-        /* each step reaches under the next one, so that no seams show */
-        cairo_rectangle(canvas->cairo, start + length * i / BAR_STEPS, baseline - NOTE_SIZE * 0.75,
-                        fmin(length * 2 / BAR_STEPS, length - length * i / BAR_STEPS), NOTE_SIZE * 0.75);
-        cairo_fill(canvas->cairo);
-    }
-}
-
-static void draw_missing_note(Canvas *canvas, double left, double baseline) {
-    double size = NOTE_SIZE * 0.8;
-    canvas_text(canvas, left + size + 5, baseline, CANVAS_LEFT, "not observed");
-    canvas_color(canvas, (CanvasColor){MISSING_RED, MISSING_GREEN, MISSING_BLUE, 1});
-    cairo_rectangle(canvas->cairo, left, baseline - size, size, size);
-    cairo_fill(canvas->cairo);
-}
-
 /* The row of truth, mask, observation, mean and spread with their labels and notes. */
 static void draw_panels(Canvas *canvas, const FiguresPosterior *figure, const Layout *layout) {
     int64_t pixels = (int64_t)figure->height * figure->width, observed = 0;
-    Spread spread = {.values = figure->standard_deviation};
+    ImageSpread spread = {.values = figure->standard_deviation};
     for (int64_t i = 0; i < pixels; i++) {
         observed += figure->mask[i] != 0;
         if (isfinite(spread.values[i]))
@@ -315,20 +219,22 @@ static void draw_panels(Canvas *canvas, const FiguresPosterior *figure, const La
              100.0 * (double)observed / (double)pixels);
     const struct {
         const char *label;
-        PixelColor color;
+        ImageColor color;
         const void *values;
     } panels[PANELS] = {
-        {"Ground truth", color_image, figure->truth},  {mask_label, color_mask, figure->mask},
-        {"Observed pixels", color_observed, figure},   {"Posterior mean", color_image, figure->mean},
-        {"Standard deviation", color_spread, &spread},
+        {"Ground truth", image_color_grey, figure->truth},
+        {mask_label, color_mask, figure->mask},
+        {"Observed pixels", color_observed, figure},
+        {"Posterior mean", image_color_grey, figure->mean},
+        {"Standard deviation", image_color_spread, &spread},
     };
     int top = MARGIN + HEADING;
     double baseline = logical(top + layout->row_height) + NOTE_SIZE * 1.5;
     double width = logical(figure->width * layout->panel_side);
     for (int p = 0; p < PANELS; p++) {
-        Place place = {
+        ImagePlace place = {
             .left = MARGIN + p * (layout->cell_width + PANEL_GAP), .top = top, .side = layout->panel_side};
-        draw_image(canvas, place, figure->height, figure->width, panels[p].color, panels[p].values, 0);
+        image_draw(canvas, place, figure->height, figure->width, panels[p].color, panels[p].values, 0);
         canvas_font(canvas, TEXT_SIZE, false);
         canvas_color(canvas, CANVAS_INK);
         canvas_text(canvas, logical(place.left), logical(top) - 6, CANVAS_LEFT, panels[p].label);
@@ -337,9 +243,9 @@ static void draw_panels(Canvas *canvas, const FiguresPosterior *figure, const La
         if (panels[p].color == color_mask)
             canvas_text(canvas, logical(place.left), baseline, CANVAS_LEFT, "white: observed");
         else if (panels[p].color == color_observed)
-            draw_missing_note(canvas, logical(place.left), baseline);
-        else if (panels[p].color == color_spread)
-            draw_spread_bar(canvas, logical(place.left), baseline, width, spread.largest);
+            image_draw_missing(canvas, logical(place.left), baseline, NOTE_SIZE);
+        else if (panels[p].color == image_color_spread)
+            image_draw_scale(canvas, logical(place.left), baseline, width, NOTE_SIZE, spread.largest);
     }
 }
 
@@ -352,10 +258,10 @@ static void draw_draws(Canvas *canvas, const FiguresPosterior *figure, const Lay
     canvas_color(canvas, CANVAS_INK);
     canvas_text(canvas, logical(MARGIN), logical(layout->draws_top) - 6, CANVAS_LEFT, label);
     for (int64_t i = 0; i < layout->draws; i++) {
-        Place place = {.left = MARGIN + (int)(i % DRAW_COLUMNS) * layout->draw_step_x,
-                       .top = layout->draws_top + (int)(i / DRAW_COLUMNS) * layout->draw_step_y,
-                       .side = layout->draw_side};
-        draw_image(canvas, place, figure->height, figure->width, color_image, figure->draws,
+        ImagePlace place = {.left = MARGIN + (int)(i % DRAW_COLUMNS) * layout->draw_step_x,
+                            .top = layout->draws_top + (int)(i / DRAW_COLUMNS) * layout->draw_step_y,
+                            .side = layout->draw_side};
+        image_draw(canvas, place, figure->height, figure->width, image_color_grey, figure->draws,
                    i * figure->height * figure->width);
     }
 }

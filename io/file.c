@@ -115,6 +115,36 @@ done:
     return status;
 }
 
+Status file_commit(const char *temporary, const char *path) {
+    Status status = STATUS_OK;
+    int descriptor = open(temporary, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        FAIL(file_error_status(errno), "%s: cannot open: %s", temporary, strerror(errno));
+    if (fsync(descriptor) != 0)
+        FAIL(STATUS_FAILURE, "%s: cannot fsync: %s", temporary, strerror(errno));
+    if (rename(temporary, path) != 0)
+        FAIL(file_error_status(errno), "%s: cannot rename its temporary file: %s", path, strerror(errno));
+    TRY(sync_parent(path));
+done:
+    if (descriptor >= 0)
+        close(descriptor);
+    if (status != STATUS_OK)
+        (void)unlink(temporary);
+    return status;
+}
+
+Status file_check_room(const char *path, uint64_t bytes) {
+    char parent[FILE_PATH_BYTES];
+    struct statvfs space;
+    parent_of(path, parent);
+    if (statvfs(parent, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize < bytes)
+        return status_error(STATUS_FAILURE,
+                            "%s: no space left on device: it needs %llu bytes, %llu are free there", path,
+                            (unsigned long long)bytes,
+                            (unsigned long long)space.f_bavail * (unsigned long long)space.f_frsize);
+    return STATUS_OK;
+}
+
 Status file_write(const char *path, const void *data, size_t bytes, FileDurability durability) {
     Status status = STATUS_OK;
     char temporary[FILE_PATH_BYTES + sizeof FILE_TEMPORARY_SUFFIX];

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/status.h"
 
@@ -22,6 +23,13 @@ typedef enum FileDurability {
 /* Replaces the file `path` with `bytes` bytes: temporary name beside it, write, close, rename. On failure
  * (disk full included) the old file is untouched and the temporary one removed. */
 Status file_write(const char *path, const void *data, size_t bytes, FileDurability durability);
+
+/* Gives a finished file its name: fsyncs `temporary`, renames it to `path` beside it, fsyncs the directory.
+ * On failure the old file is untouched and the temporary one removed. */
+Status file_commit(const char *temporary, const char *path);
+
+/* STATUS_FAILURE unless the file system of `path` has this much room, before a long write. */
+Status file_check_room(const char *path, uint64_t bytes);
 
 /* Reads a whole file; *data is owned by the caller (free()) and has a NUL behind its last byte. `bytes` may
  * be NULL. */

@@ -22,7 +22,7 @@ static const struct {
 } kinds[] = {
     {"posterior", "Posterior draws", true},
     {"samples", "Samples", false},
-    {"sweep", "Sweep", false},
+    {"sweep", "Sweep", true},
     {"loss_epochs", "Loss per epoch", false},
     {"loss_steps", "Training loss per step", false},
     {"unet", "The network", true},
@@ -73,13 +73,13 @@ static bool read_png_size(const char *path, double *width, double *height) {
 }
 
 /* width= and height= let the browser keep the place of a picture that it has not loaded yet. */
-static void add_size(Page *page, const char *path) {
+static void add_size(Page *page, const char *path, bool wide) {
     double width = 0, height = 0;
     if (!read_png_size(path, &width, &height))
         return;
     width /= RESOLUTION;
     height /= RESOLUTION;
-    double scale = height > SHOWN_HEIGHT_MAX ? SHOWN_HEIGHT_MAX / height : 1;
+    double scale = !wide && height > SHOWN_HEIGHT_MAX ? SHOWN_HEIGHT_MAX / height : 1;
     page_add(page, " width=\"%.0f\" height=\"%.0f\"", width * scale, height * scale);
 }
 
@@ -119,7 +119,7 @@ static Status add_figure(Page *page, const char *directory, const char *run_name
     page_add(page, "\" target=\"_blank\"><img loading=\"lazy\" src=\"");
     add_url(page, run_name, name, (long long)file.st_mtime);
     page_add(page, "\"");
-    add_size(page, path);
+    add_size(page, path, kinds[kind_of(name)].wide);
     page_add(page, " alt=\"");
     add_caption(page, name);
     page_add(page, "\"></a><figcaption>");

@@ -19,7 +19,7 @@ static const struct {
 
 /* The little-endian type of the files; HDF5 converts from and to the native one, which takes a run-time
  * identifier. */
-static hid_t file_type(Hdf5Type type) {
+hid_t hdf5_file_type(Hdf5Type type) {
     switch (type) {
     case HDF5_FLOAT32:
         return H5T_IEEE_F32LE;
@@ -35,7 +35,7 @@ static hid_t file_type(Hdf5Type type) {
     return H5I_INVALID_HID;
 }
 
-static hid_t memory_type(Hdf5Type type) {
+hid_t hdf5_memory_type(Hdf5Type type) {
     switch (type) {
     case HDF5_FLOAT32:
         return H5T_NATIVE_FLOAT;
@@ -65,12 +65,15 @@ done:
     return status;
 }
 
-/* Whole rows (of the first dimension) up to CHUNK_BYTES; a single row may be larger. */
-static void choose_chunk(Hdf5Type type, int rank, const hsize_t *dims, hsize_t *chunk) {
+size_t hdf5_type_bytes(Hdf5Type type) {
+    return hdf5_types[type].bytes;
+}
+
+void hdf5_choose_chunk(Hdf5Type type, int rank, const hsize_t *dims, size_t most_bytes, hsize_t *chunk) {
     hsize_t row_bytes = hdf5_types[type].bytes;
     for (int i = 1; i < rank; i++)
         row_bytes *= chunk[i] = dims[i];
-    hsize_t rows = CHUNK_BYTES / row_bytes;
+    hsize_t rows = most_bytes / row_bytes;
     chunk[0] = rows < 1 ? 1 : rows < dims[0] ? rows : dims[0];
 }
 
@@ -87,15 +90,16 @@ Status hdf5_write_array(Hdf5File *file, const char *name, Hdf5Type type, int ran
                  (long long)dims[i]);
         shape[i] = (hsize_t)dims[i];
     }
-    choose_chunk(type, rank, shape, chunk);
+    hdf5_choose_chunk(type, rank, shape, CHUNK_BYTES, chunk);
     TRY_HDF5(creation = H5Pcreate(H5P_DATASET_CREATE), "create properties of", name);
     TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off time stamps of", name);
     TRY_HDF5(H5Pset_chunk(creation, rank, chunk), "choose the chunks of", name);
     TRY_HDF5(H5Pset_fletcher32(creation), "choose the checksum of", name);
     TRY_HDF5(space = H5Screate_simple(rank, shape, NULL), "describe", name);
-    TRY_HDF5(set = H5Dcreate2(file->id, name, file_type(type), space, H5P_DEFAULT, creation, H5P_DEFAULT),
+    TRY_HDF5(set =
+                 H5Dcreate2(file->id, name, hdf5_file_type(type), space, H5P_DEFAULT, creation, H5P_DEFAULT),
              "create", name);
-    TRY_HDF5(H5Dwrite(set, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "write", name);
+    TRY_HDF5(H5Dwrite(set, hdf5_memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "write", name);
 done:
     hdf5_release(set);
     hdf5_release(space);
@@ -118,7 +122,7 @@ done:
 }
 
 Status hdf5_write_scalar(Hdf5File *file, const char *name, Hdf5Type type, const void *value) {
-    return write_attribute(file, name, file_type(type), memory_type(type), value);
+    return write_attribute(file, name, hdf5_file_type(type), hdf5_memory_type(type), value);
 }
 
 /* The fixed-length string type of `bytes` bytes, NUL included. */
@@ -183,7 +187,7 @@ static Status open_array(Hdf5File *file, const char *name, Hdf5Type type, hid_t 
     htri_t equal;
     TRY_HDF5(*set = H5Dopen2(file->id, name, H5P_DEFAULT), "open dataset", name);
     TRY_HDF5(stored = H5Dget_type(*set), "read the type of", name);
-    TRY_HDF5(equal = H5Tequal(stored, file_type(type)), "compare the type of", name);
+    TRY_HDF5(equal = H5Tequal(stored, hdf5_file_type(type)), "compare the type of", name);
     if (!equal)
         FAIL(STATUS_BAD_INPUT, "%s: dataset %s: expected type %s, found another", file->path, name,
              hdf5_types[type].name);
@@ -226,7 +230,7 @@ Status hdf5_read_array(Hdf5File *file, const char *name, Hdf5Type type, int64_t 
     if (found != count)
         FAIL(STATUS_BAD_INPUT, "%s: dataset %s: expected %lld elements, found %lld", file->path, name,
              (long long)count, (long long)found);
-    TRY_HDF5(H5Dread(set, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "read dataset", name);
+    TRY_HDF5(H5Dread(set, hdf5_memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "read dataset", name);
 done:
     hdf5_release(set);
     return status;
@@ -264,11 +268,11 @@ Status hdf5_read_scalar(Hdf5File *file, const char *name, Hdf5Type type, void *v
     hid_t attribute = H5I_INVALID_HID, stored = H5I_INVALID_HID;
     htri_t equal;
     TRY(open_attribute(file, name, &attribute, &stored));
-    TRY_HDF5(equal = H5Tequal(stored, file_type(type)), "compare the type of attribute", name);
+    TRY_HDF5(equal = H5Tequal(stored, hdf5_file_type(type)), "compare the type of attribute", name);
     if (!equal)
         FAIL(STATUS_BAD_INPUT, "%s: attribute %s: expected type %s, found another", file->path, name,
              hdf5_types[type].name);
-    TRY_HDF5(H5Aread(attribute, memory_type(type), value), "read attribute", name);
+    TRY_HDF5(H5Aread(attribute, hdf5_memory_type(type), value), "read attribute", name);
 done:
     hdf5_release(stored);
     hdf5_release(attribute);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "io/hdf5_internal.h"
 
@@ -100,11 +101,22 @@ static herr_t image_forget_data(void *data) {
     return 0;
 }
 
+enum { TEMPORARY_PATH_BYTES = FILE_PATH_BYTES + sizeof FILE_TEMPORARY_SUFFIX };
+
+static void temporary_path(const Hdf5File *file, char path[TEMPORARY_PATH_BYTES]) {
+    snprintf(path, TEMPORARY_PATH_BYTES, "%s%s", file->path, FILE_TEMPORARY_SUFFIX);
+}
+
 void hdf5_close(Hdf5File *file) {
     if (!file)
         return;
     if (file->id >= 0 && H5Fclose(file->id) < 0)
         (void)H5Eclear2(H5E_DEFAULT);
+    if (file->on_disk && file->saving) { /* not saved */
+        char temporary[TEMPORARY_PATH_BYTES];
+        temporary_path(file, temporary);
+        (void)unlink(temporary);
+    }
     free(file->image);
     free(file);
 }
@@ -139,6 +151,29 @@ done:
     return status;
 }
 
+Status hdf5_create_on_disk(const char *path, Hdf5File **out) {
+    Status status = STATUS_OK;
+    Hdf5File *file = NULL;
+    hid_t access = H5I_INVALID_HID, creation = H5I_INVALID_HID;
+    char temporary[TEMPORARY_PATH_BYTES];
+    *out = NULL;
+    TRY(file_new(path, true, &file));
+    file->on_disk = true;
+    temporary_path(file, temporary);
+    TRY_HDF5(access = H5Pcreate(H5P_FILE_ACCESS), "create", "the file's access properties");
+    TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
+    TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
+    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
+    TRY_HDF5(file->id = H5Fcreate(temporary, H5F_ACC_TRUNC, creation, access), "create", "the file");
+    *out = file;
+    file = NULL;
+done:
+    hdf5_release(access);
+    hdf5_release(creation);
+    hdf5_close(file);
+    return status;
+}
+
 /* The file's length as its superblock says it. */
 static uint64_t stored_length(const unsigned char *superblock) {
     uint64_t length = 0;
@@ -147,9 +182,25 @@ static uint64_t stored_length(const unsigned char *superblock) {
     return length;
 }
 
+static Status save_on_disk(Hdf5File *file) {
+    Status status = STATUS_OK;
+    char temporary[TEMPORARY_PATH_BYTES];
+    hid_t id = file->id;
+    TRY_HDF5(H5Fflush(id, H5F_SCOPE_GLOBAL), "write", "what is in memory yet");
+    file->id = H5I_INVALID_HID;
+    TRY_HDF5(H5Fclose(id), "complete", "the file");
+    temporary_path(file, temporary);
+    TRY(file_commit(temporary, file->path));
+    file->saving = false;
+done:
+    return status;
+}
+
 Status hdf5_save(Hdf5File *file) {
     Status status = STATUS_OK;
     hid_t id = file->id;
+    if (file->on_disk)
+        return save_on_disk(file);
     file->id = H5I_INVALID_HID; /* also when closing fails: it must not be tried again */
     TRY_HDF5(H5Fclose(id), "complete", "the file in memory");
     if (!file->image_closed || file->image_capacity < SUPERBLOCK_READ_BYTES ||

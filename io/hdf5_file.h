@@ -1,7 +1,7 @@
-/* The only module of the project that calls HDF5 (hdf5_file.c: files; hdf5_data.c: their content): checked
- * helpers whose errors name file, object and HDF5's innermost message. A file is built in memory and written
- * in one piece, so that a full disk can neither confuse the library nor harm the file before it. One thread
- * at a time. */
+/* The only module of the project that calls HDF5 (hdf5_file.c: files; hdf5_data.c, hdf5_rows.c: their
+ * content): checked helpers whose errors name file, object and HDF5's innermost message. A file is built in
+ * memory and written in one piece, so that a full disk can neither confuse the library nor harm the file
+ * before it. One thread at a time. */
 #ifndef IO_HDF5_FILE_H
 #define IO_HDF5_FILE_H
 
@@ -24,6 +24,8 @@ typedef struct Hdf5File Hdf5File;
 
 /* Starts a new file in memory (1.10 format, no time stamps: equal content gives equal bytes). */
 Status hdf5_create(const char *path, Hdf5File **out);
+/* The same on the disk, under a temporary name beside `path`, for content larger than memory. */
+Status hdf5_create_on_disk(const char *path, Hdf5File **out);
 /* Completes what was created and writes it to its path, durably and atomically (file_write); only hdf5_close
  * may follow. */
 Status hdf5_save(Hdf5File *file);
@@ -38,6 +40,15 @@ Status hdf5_make_group(Hdf5File *file, const char *name);
 /* Chunked, with a Fletcher-32 checksum. rank 1..4, all dims >= 1, data row-major. */
 Status hdf5_write_array(Hdf5File *file, const char *name, Hdf5Type type, int rank, const int64_t *dims,
                         const void *data);
+
+/* A dataset of a file that is being created, written a few rows (of the first dimension) at a time, best in
+ * order; shape and checksum as hdf5_write_array's. Rows that are never written are zero. Close it before the
+ * file; accepts NULL. */
+typedef struct Hdf5Rows Hdf5Rows;
+Status hdf5_rows_create(Hdf5File *file, const char *name, Hdf5Type type, int rank, const int64_t *dims,
+                        Hdf5Rows **out);
+Status hdf5_rows_write(Hdf5Rows *rows, int64_t first, int64_t count, const void *data);
+Status hdf5_rows_close(Hdf5Rows *rows);
 
 /* Root attributes; text is stored with a fixed length. */
 Status hdf5_write_scalar(Hdf5File *file, const char *name, Hdf5Type type, const void *value);

@@ -4,36 +4,44 @@
 #include <math.h>
 
 #include "io/axis.h"
-#include "io/canvas.h"
 
 #define DEFAULT_WIDTH 720
 #define DEFAULT_HEIGHT 432
 #define MARGIN 16.0
+#define PANEL_MARGIN 4.0
 #define TITLE_SIZE 14.0
+#define PANEL_TITLE_SIZE 11.5
 #define TEXT_SIZE 11.0
 #define LINE_HEIGHT 18.0
 #define LEGEND_LINE 22.0 /* length of a legend's sample */
 #define TICK_LENGTH 4.0
 #define Y_TICKS 6
+#define PANEL_Y_TICKS 5
 #define X_TICK_SPACING 90.0
+#define PANEL_X_TICK_SPACING 60.0
 #define PADDING 0.05 /* of the data's range, above and below it */
 #define MARKER_RADIUS 2.6
 #define MARKER_PADDING 0.02 /* of the x range, so that the first and last markers are whole */
 #define FAR_AWAY 1e5        /* logical pixels: far outside, yet within cairo's fixed-point coordinates */
 #define STROKE_POINTS 512   /* points per stroke: stroking one very long path is slow */
 #define DOT_RADIUS 2.0
+#define BAND_OPACITY 0.18
 #define NEAR_ZERO 0.05 /* of the x range: a first step or epoch that near makes the axis begin at 0 */
 
 static const CanvasColor colors[] = {
     [PLOT_BLUE] = {0.10, 0.38, 0.68, 1},   [PLOT_ORANGE] = {0.85, 0.42, 0.05, 1},
     [PLOT_GREEN] = {0.10, 0.52, 0.36, 1},  [PLOT_RED] = {0.75, 0.15, 0.20, 1},
     [PLOT_PURPLE] = {0.48, 0.30, 0.62, 1}, [PLOT_GREY] = {0.45, 0.47, 0.50, 1},
+    [PLOT_SKY] = {0.33, 0.66, 0.86, 1},    [PLOT_SAND] = {0.76, 0.63, 0.22, 1},
+    [PLOT_WINE] = {0.55, 0.12, 0.38, 1},   [PLOT_INK] = {0.13, 0.14, 0.16, 1},
 };
 
 static const double dashes[] = {5, 3.5};
 
 typedef struct Frame {
-    double left, top, right, bottom; /* of the plotting area, logical pixels */
+    double left, top, right, bottom; /* between the axes, logical pixels */
+    PlotArea area;                   /* with labels and margins */
+    double margin;
     Axis x, y;
     AxisTick x_ticks[AXIS_TICKS_MAX], y_ticks[AXIS_TICKS_MAX];
     int x_tick_count, y_tick_count;
@@ -55,7 +63,8 @@ static double marker_radius(const PlotSeries *series) {
 }
 
 static bool is_drawn(const Plot *plot, double x, double y) {
-    return isfinite(x) && isfinite(y) && (plot->y_scale == PLOT_LINEAR || y > 0);
+    return isfinite(x) && isfinite(y) && (plot->x_scale == PLOT_LINEAR || x > 0) &&
+           (plot->y_scale == PLOT_LINEAR || y > 0);
 }
 
 static void widen(double *low, double *high, double value) {
@@ -72,9 +81,36 @@ static void separate(double *low, double *high) {
     *high += reach;
 }
 
+/* The data's limits [low, high] with some room beyond, on the axis's scale. */
+static void pad(PlotScale scale, double part, double *low, double *high) {
+    if (scale == PLOT_LOG10) {
+        /* the quotient of the ends may be beyond a double, and so may the padded ends */
+        double factor = pow(10, part * (log10(*high) - log10(*low)));
+        *low = fmax(*low / factor, DBL_MIN);
+        *high = fmin(*high * factor, DBL_MAX);
+    } else {
+        double padding = part * (*high - *low);
+        *low -= padding;
+        *high += padding;
+    }
+}
+
+static void pad_x(const Plot *plot, bool markers, double *low, double *high) {
+    if (!(*low < *high)) {
+        double reach = plot->x_scale == PLOT_LOG10 ? 0.5 * *low : 1;
+        *low -= reach;
+        *high += reach;
+        return;
+    }
+    if (plot->x_scale == PLOT_LINEAR && *low > 0 && *low < NEAR_ZERO * *high)
+        *low = 0;
+    if (markers)
+        pad(plot->x_scale, MARKER_PADDING, low, high);
+}
+
 static void find_limits(const Plot *plot, Frame *frame) {
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
-    bool integer = true, markers = false;
+    bool integer = plot->x_scale == PLOT_LINEAR, markers = false;
     for (int s = 0; s < plot->series_count; s++) {
         const PlotSeries *series = &plot->series[s];
         markers |= series->markers || series->style == PLOT_SCATTERED;
@@ -84,7 +120,8 @@ static void find_limits(const Plot *plot, Frame *frame) {
             integer &= series->x[i] == floor(series->x[i]);
             widen(&x_low, &x_high, series->x[i]);
             widen(&y_low, &y_high, series->y[i]);
-            if (series->low && series->high && is_drawn(plot, series->low[i], series->high[i])) {
+            if (series->low && series->high && is_drawn(plot, series->x[i], series->high[i]) &&
+                isfinite(series->low[i])) {
                 widen(&y_low, &y_high, series->high[i]);
                 if (plot->y_scale == PLOT_LINEAR || series->low[i] > 0)
                     widen(&y_low, &y_high, series->low[i]);
@@ -93,38 +130,22 @@ static void find_limits(const Plot *plot, Frame *frame) {
     }
     frame->has_data = x_low <= x_high;
     if (!frame->has_data) {
-        x_low = 0;
-        x_high = 1;
+        x_low = plot->x_scale == PLOT_LOG10 ? 0.1 : 0;
         y_low = plot->y_scale == PLOT_LOG10 ? 0.1 : 0;
-        y_high = 1;
+        x_high = y_high = 1;
     }
-    if (!(x_low < x_high)) {
-        x_low -= 1;
-        x_high += 1;
-    } else {
-        if (x_low > 0 && x_low < NEAR_ZERO * x_high)
-            x_low = 0;
-        double padding = markers ? MARKER_PADDING * (x_high - x_low) : 0;
-        x_low -= padding;
-        x_high += padding;
-    }
+    pad_x(plot, markers, &x_low, &x_high);
     if (plot->y_low < plot->y_high) {
         y_low = plot->y_low;
         y_high = plot->y_high;
     } else {
         separate(&y_low, &y_high);
-        if (plot->y_scale == PLOT_LOG10) {
-            /* the quotient of the ends may be beyond a double, and so may the padded ends */
-            double factor = pow(10, PADDING * (log10(y_high) - log10(y_low)));
-            y_low = fmax(y_low / factor, DBL_MIN);
-            y_high = fmin(y_high * factor, DBL_MAX);
-        } else {
-            double padding = PADDING * (y_high - y_low);
-            y_low -= padding;
-            y_high += padding;
-        }
+        pad(plot->y_scale, PADDING, &y_low, &y_high);
     }
-    frame->x = (Axis){.low = x_low, .high = x_high, .integer = integer && frame->has_data};
+    frame->x = (Axis){.low = x_low,
+                      .high = x_high,
+                      .log10 = plot->x_scale == PLOT_LOG10,
+                      .integer = integer && frame->has_data};
     frame->y = (Axis){.low = y_low, .high = y_high, .log10 = plot->y_scale == PLOT_LOG10};
 }
 
@@ -140,6 +161,60 @@ static double y_pixel(const Frame *frame, double y) {
     return pixel(frame->bottom, frame->top, axis_position(&frame->y, y));
 }
 
+static void polygon(cairo_t *cairo, int count, const double (*corners)[2], double x, double y, double size) {
+    for (int i = 0; i < count; i++)
+        cairo_line_to(cairo, x + size * corners[i][0], y + size * corners[i][1]);
+    cairo_close_path(cairo);
+    cairo_fill(cairo);
+}
+
+/* Sizes beside the circle's radius give the shapes about equal areas. */
+static void draw_shape(cairo_t *cairo, PlotMarker marker, double x, double y, double radius) {
+    static const double square[][2] = {{-0.9, -0.9}, {0.9, -0.9}, {0.9, 0.9}, {-0.9, 0.9}};
+    static const double triangle[][2] = {{0, -1.45}, {1.25, 0.85}, {-1.25, 0.85}};
+    static const double down[][2] = {{0, 1.45}, {1.25, -0.85}, {-1.25, -0.85}};
+    static const double diamond[][2] = {{0, -1.45}, {1.2, 0}, {0, 1.45}, {-1.2, 0}};
+    switch (marker) {
+    case PLOT_SQUARE:
+        polygon(cairo, 4, square, x, y, radius);
+        return;
+    case PLOT_TRIANGLE:
+        polygon(cairo, 3, triangle, x, y, radius);
+        return;
+    case PLOT_TRIANGLE_DOWN:
+        polygon(cairo, 3, down, x, y, radius);
+        return;
+    case PLOT_DIAMOND:
+        polygon(cairo, 4, diamond, x, y, radius);
+        return;
+    case PLOT_CIRCLE:
+    case PLOT_RING:
+    case PLOT_MARKERS:
+        break;
+    }
+    cairo_new_sub_path(cairo);
+    cairo_arc(cairo, x, y, radius, 0, 2 * M_PI);
+    if (marker != PLOT_RING) {
+        cairo_fill(cairo);
+        return;
+    }
+    cairo_save(cairo);
+    cairo_set_line_width(cairo, 1.3);
+    cairo_stroke_preserve(cairo);
+    cairo_set_source_rgb(cairo, 1, 1, 1);
+    cairo_fill(cairo);
+    cairo_restore(cairo);
+}
+
+CanvasColor plot_color(PlotColor color) {
+    return colors[color];
+}
+
+void plot_draw_marker(Canvas *canvas, PlotMarker marker, PlotColor color, double x, double y) {
+    canvas_color(canvas, colors[color]);
+    draw_shape(canvas->cairo, marker, x, y, MARKER_RADIUS);
+}
+
 static void draw_legend_sample(Canvas *canvas, const PlotSeries *series, double x, double y) {
     canvas_color(canvas, series_color(series));
     if (series->style != PLOT_SCATTERED) {
@@ -151,69 +226,78 @@ static void draw_legend_sample(Canvas *canvas, const PlotSeries *series, double 
         cairo_stroke(canvas->cairo);
         cairo_set_dash(canvas->cairo, NULL, 0, 0);
     }
-    if (series->markers || series->style == PLOT_SCATTERED) {
-        cairo_arc(canvas->cairo, x + LEGEND_LINE / 2, y, marker_radius(series), 0, 2 * M_PI);
-        cairo_fill(canvas->cairo);
-    }
+    if (series->markers || series->style == PLOT_SCATTERED)
+        draw_shape(canvas->cairo, series->marker, x + LEGEND_LINE / 2, y, marker_radius(series));
 }
 
-/* Draws the legend from `top` down, wrapped to the canvas; returns its lower edge. */
-static double draw_legend(Canvas *canvas, const Plot *plot, double left, double top) {
-    double x = left, baseline = top + LINE_HEIGHT * 0.7;
+double plot_draw_legend(Canvas *canvas, PlotArea area, const PlotSeries *series, int count) {
+    double x = area.left, baseline = area.top + LINE_HEIGHT * 0.7;
     bool any = false;
     canvas_font(canvas, TEXT_SIZE, false);
-    for (int s = 0; s < plot->series_count; s++) {
-        const PlotSeries *series = &plot->series[s];
-        if (!series->label)
+    for (int s = 0; s < count; s++) {
+        if (!series[s].label)
             continue;
-        double width = LEGEND_LINE + 6 + canvas_text_width(canvas, series->label) + 18;
-        if (any && x + width > canvas->width - MARGIN) {
-            x = left;
+        double width = LEGEND_LINE + 6 + canvas_text_width(canvas, series[s].label) + 18;
+        if (any && x + width > area.left + area.width) {
+            x = area.left;
             baseline += LINE_HEIGHT;
         }
         any = true;
-        draw_legend_sample(canvas, series, x, baseline - TEXT_SIZE * 0.33);
+        draw_legend_sample(canvas, &series[s], x, baseline - TEXT_SIZE * 0.33);
         canvas_color(canvas, CANVAS_INK);
-        canvas_text(canvas, x + LEGEND_LINE + 6, baseline, CANVAS_LEFT, series->label);
+        canvas_text(canvas, x + LEGEND_LINE + 6, baseline, CANVAS_LEFT, series[s].label);
         x += width;
     }
-    return any ? baseline + LINE_HEIGHT * 0.5 : top;
+    return any ? baseline + LINE_HEIGHT * 0.5 : area.top;
 }
 
 /* Title, subtitle and legend from the top down; returns where the plotting area may begin. */
-static double draw_heading(Canvas *canvas, const Plot *plot, double left) {
-    double y = MARGIN;
+static double draw_heading(Canvas *canvas, const Plot *plot, const Frame *frame) {
+    double y = frame->area.top + frame->margin, size = plot->panel ? PANEL_TITLE_SIZE : TITLE_SIZE;
     if (plot->title) {
-        canvas_font(canvas, TITLE_SIZE, true);
+        canvas_font(canvas, size, true);
         canvas_color(canvas, CANVAS_INK);
-        canvas_text(canvas, left, y + TITLE_SIZE * 0.8, CANVAS_LEFT, plot->title);
-        y += LINE_HEIGHT * 1.15;
+        canvas_text(canvas, frame->left, y + size * 0.8, CANVAS_LEFT, plot->title);
+        y += plot->panel ? size * 1.1 : LINE_HEIGHT * 1.15;
     }
-    if (plot->subtitle) {
+    if (plot->subtitle && plot->panel) { /* behind the title */
+        double used = plot->title ? canvas_text_width(canvas, plot->title) + 8 : 0;
+        canvas_font(canvas, TEXT_SIZE - 1, false);
+        canvas_color(canvas, CANVAS_MUTED);
+        canvas_text(canvas, frame->left + used, frame->area.top + frame->margin + size * 0.8, CANVAS_LEFT,
+                    plot->subtitle);
+    } else if (plot->subtitle) {
         canvas_font(canvas, TEXT_SIZE, false);
         canvas_color(canvas, CANVAS_MUTED);
-        canvas_text(canvas, left, y + TEXT_SIZE * 0.8, CANVAS_LEFT, plot->subtitle);
+        canvas_text(canvas, frame->left, y + TEXT_SIZE * 0.8, CANVAS_LEFT, plot->subtitle);
         y += LINE_HEIGHT;
     }
-    return draw_legend(canvas, plot, left, y) + 8;
+    PlotArea legend = {
+        .left = frame->left, .top = y, .width = frame->area.left + frame->area.width - MARGIN - frame->left};
+    return plot_draw_legend(canvas, legend, plot->series, plot->series_count) + 8;
 }
 
 static void lay_out(Canvas *canvas, const Plot *plot, Frame *frame) {
+    PlotArea area = frame->area;
     find_limits(plot, frame);
+    frame->margin = plot->panel ? PANEL_MARGIN : MARGIN;
     canvas_font(canvas, TEXT_SIZE, false);
-    frame->y_tick_count = axis_ticks(&frame->y, Y_TICKS, frame->y_ticks);
+    frame->y_tick_count = axis_ticks(&frame->y, plot->panel ? PANEL_Y_TICKS : Y_TICKS, frame->y_ticks);
     double widest = 0;
     for (int i = 0; i < frame->y_tick_count; i++)
         if (frame->y_ticks[i].labelled)
             widest = fmax(widest, canvas_text_width(canvas, frame->y_ticks[i].label));
-    frame->left = MARGIN + (plot->y_label ? LINE_HEIGHT + 4 : 0) + widest + TICK_LENGTH + 4;
-    frame->right = canvas->width - MARGIN - 12; /* half of the last tick's label */
-    frame->bottom = canvas->height - MARGIN - (plot->x_label ? LINE_HEIGHT + 4 : 0) - LINE_HEIGHT;
-    int x_wanted = (int)fmax(2, (frame->right - frame->left) / X_TICK_SPACING);
+    frame->left =
+        area.left + frame->margin + (plot->y_label ? LINE_HEIGHT + 4 : 0) + widest + TICK_LENGTH + 4;
+    frame->right = area.left + area.width - frame->margin - 12; /* half of the last tick's label */
+    frame->bottom = area.top + area.height - frame->margin -
+                    (plot->x_label ? LINE_HEIGHT + (plot->panel ? -2 : 4) : 0) - LINE_HEIGHT;
+    double spacing = plot->panel ? PANEL_X_TICK_SPACING : X_TICK_SPACING;
+    int x_wanted = (int)fmax(2, (frame->right - frame->left) / spacing);
     frame->x_tick_count = axis_ticks(&frame->x, x_wanted, frame->x_ticks);
     if (!frame->has_data) /* numbers on empty axes would mean nothing */
         frame->x_tick_count = frame->y_tick_count = 0;
-    frame->top = draw_heading(canvas, plot, frame->left);
+    frame->top = draw_heading(canvas, plot, frame);
 }
 
 /* On the middle of a device pixel, so that thin lines are sharp. */
@@ -237,8 +321,9 @@ static void draw_grid(Canvas *canvas, const Frame *frame) {
                           y_pixel(frame, frame->y_ticks[i].value));
     }
     for (int i = 0; i < frame->x_tick_count; i++)
-        draw_rule(canvas, x_pixel(frame, frame->x_ticks[i].value), frame->top,
-                  x_pixel(frame, frame->x_ticks[i].value), frame->bottom);
+        if (frame->x_ticks[i].labelled)
+            draw_rule(canvas, x_pixel(frame, frame->x_ticks[i].value), frame->top,
+                      x_pixel(frame, frame->x_ticks[i].value), frame->bottom);
 }
 
 static void draw_axes(Canvas *canvas, const Plot *plot, const Frame *frame) {
@@ -257,22 +342,24 @@ static void draw_axes(Canvas *canvas, const Plot *plot, const Frame *frame) {
     }
     for (int i = 0; i < frame->x_tick_count; i++) {
         double x = x_pixel(frame, frame->x_ticks[i].value);
+        if (!frame->x_ticks[i].labelled)
+            continue;
         draw_rule(canvas, x, frame->bottom, x, frame->bottom + TICK_LENGTH);
         canvas_text(canvas, x, frame->bottom + TICK_LENGTH + TEXT_SIZE + 2, CANVAS_CENTER,
                     frame->x_ticks[i].label);
     }
     canvas_color(canvas, CANVAS_INK);
     if (plot->x_label)
-        canvas_text(canvas, (frame->left + frame->right) / 2, canvas->height - MARGIN, CANVAS_CENTER,
-                    plot->x_label);
+        canvas_text(canvas, (frame->left + frame->right) / 2,
+                    frame->area.top + frame->area.height - frame->margin, CANVAS_CENTER, plot->x_label);
     if (plot->y_label)
-        canvas_text_upwards(canvas, MARGIN + TEXT_SIZE * 0.5, (frame->top + frame->bottom) / 2,
-                            plot->y_label);
+        canvas_text_upwards(canvas, frame->area.left + frame->margin + TEXT_SIZE * 0.5,
+                            (frame->top + frame->bottom) / 2, plot->y_label);
 }
 
 static void draw_band(Canvas *canvas, const Plot *plot, const Frame *frame, const PlotSeries *series) {
     CanvasColor color = colors[series->color];
-    color.alpha = 0.18;
+    color.alpha = series->band > 0 ? series->band : BAND_OPACITY;
     canvas_color(canvas, color);
     for (int64_t start = 0; start < series->count;) {
         int64_t end = start; /* one unbroken piece: [start, end) */
@@ -318,12 +405,9 @@ static void draw_line(Canvas *canvas, const Plot *plot, const Frame *frame, cons
 
 static void draw_markers(Canvas *canvas, const Plot *plot, const Frame *frame, const PlotSeries *series) {
     for (int64_t i = 0; i < series->count; i++)
-        if (is_drawn(plot, series->x[i], series->y[i])) {
-            cairo_new_sub_path(canvas->cairo);
-            cairo_arc(canvas->cairo, x_pixel(frame, series->x[i]), y_pixel(frame, series->y[i]),
-                      marker_radius(series), 0, 2 * M_PI);
-            cairo_fill(canvas->cairo);
-        }
+        if (is_drawn(plot, series->x[i], series->y[i]))
+            draw_shape(canvas->cairo, series->marker, x_pixel(frame, series->x[i]),
+                       y_pixel(frame, series->y[i]), marker_radius(series));
 }
 
 static void draw_series(Canvas *canvas, const Plot *plot, const Frame *frame) {
@@ -360,23 +444,27 @@ done:
     return status;
 }
 
+void plot_draw(Canvas *canvas, PlotArea area, const Plot *plot) {
+    Frame frame = {.area = area};
+    lay_out(canvas, plot, &frame);
+    draw_grid(canvas, &frame);
+    draw_series(canvas, plot, &frame);
+    draw_axes(canvas, plot, &frame);
+    if (frame.has_data)
+        return;
+    canvas_font(canvas, plot->panel ? TEXT_SIZE : TITLE_SIZE, false);
+    canvas_color(canvas, CANVAS_MUTED);
+    canvas_text(canvas, (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, CANVAS_CENTER,
+                "no data");
+}
+
 Status plot_write(const char *path, const Plot *plot) {
     Status status = STATUS_OK;
     Canvas canvas = {0};
-    Frame frame = {0};
     TRY(check_plot(path, plot));
     TRY(canvas_create(&canvas, plot->width > 0 ? plot->width : DEFAULT_WIDTH,
                       plot->height > 0 ? plot->height : DEFAULT_HEIGHT));
-    lay_out(&canvas, plot, &frame);
-    draw_grid(&canvas, &frame);
-    draw_series(&canvas, plot, &frame);
-    draw_axes(&canvas, plot, &frame);
-    if (!frame.has_data) {
-        canvas_font(&canvas, TITLE_SIZE, false);
-        canvas_color(&canvas, CANVAS_MUTED);
-        canvas_text(&canvas, (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, CANVAS_CENTER,
-                    "no data");
-    }
+    plot_draw(&canvas, (PlotArea){.width = canvas.width, .height = canvas.height}, plot);
     TRY(canvas_write(&canvas, path));
 done:
     canvas_destroy(&canvas);

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-static Status write_value(Hdf5File *file, const NamedValue *value) {
+Status results_write_value(Hdf5File *file, const NamedValue *value) {
     uint8_t truth;
     switch (value->type) {
     case VALUE_INTEGER:
@@ -27,7 +27,7 @@ Status results_write(const char *path, int array_count, const ResultArray *array
     Hdf5File *file = NULL;
     TRY(hdf5_create(path, &file));
     for (int i = 0; i < value_count; i++)
-        TRY(write_value(file, &values[i]));
+        TRY(results_write_value(file, &values[i]));
     for (int i = 0; i < array_count; i++) {
         char name[HDF5_NAME_BYTES];
         snprintf(name, sizeof name, "/%s", arrays[i].name);

@@ -18,6 +18,9 @@ typedef struct ResultArray {
     const void *data; /* row-major */
 } ResultArray;
 
+/* One root attribute of a file that is being created. */
+Status results_write_value(Hdf5File *file, const NamedValue *value);
+
 /* Writes any arrays and root attributes. */
 Status results_write(const char *path, int array_count, const ResultArray *arrays, int value_count,
                      const NamedValue *values);

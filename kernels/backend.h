@@ -165,26 +165,47 @@ typedef struct UpdateArguments {
  *   x0_hat = from_x x + from_eps eps_hat
  *   residual = m (y - x0_hat)
  *   x0 = projection ? m y + (1 - m) x0_hat : x0_hat
- *   next = mean_x0 x0 + mean_x x + gain residual + sigma z
- *   if replacement: next = m (replace_y y + replace_noise xi) + (1 - m) next */
+ *   direction = from_x u + from_eps J_eps^T u   (J^T u for J = d x0_hat / d x, J_eps = d eps_hat / d x)
+ *   next = mean_x0 x0 + mean_x x + gain residual + guidance direction + sigma z
+ *   if replacement: next = m (replace_y y + replace_noise xi) + (1 - m) next
+ *   if renoise_noise is not 0: next = renoise_x next + renoise_noise xi'   (back to the noise level of x)
+ * z, xi and xi' are of the streams RNG_SAMPLE_NOISE, RNG_REPLACEMENT_NOISE and RNG_RENOISE. */
 typedef struct ReverseStep {
     float from_x, from_eps;
     float mean_x0, mean_x;
     float gain, sigma;
     bool projection, replacement;
     float replace_y, replace_noise;
+    float renoise_x, renoise_noise;
+    bool normalise; /* see ResidualArguments */
+    float guidance;
 } ReverseStep;
+
+/* The vector whose product with J guides a step: u = m (y - x0_hat), with the step's x0_hat; if the step says
+ * `normalise`, divided by the sample's own norm ||m (y - x0_hat)|| (double, fixed order; u = 0 where that is
+ * 0). Samples without an observation: u = 0. */
+typedef struct ResidualArguments {
+    int64_t samples, pixels;
+    const ReverseStep *step;
+    const float *x, *eps_hat;     /* (samples, pixels) */
+    const float *const *mask;     /* as in ReverseArguments */
+    const float *const *observed; /* (samples) pointers to (pixels) of y */
+    float *residual;              /* out: u (samples, pixels) */
+} ResidualArguments;
 
 typedef struct ReverseArguments {
     int64_t samples, pixels;
     const ReverseStep *step;
     const uint64_t *seeds;        /* (samples) */
     const uint32_t *rng_samples;  /* (samples) */
-    uint32_t rng_step;            /* t */
+    uint32_t rng_step;            /* t, plus T for every repetition of the step */
     const float *eps_hat;         /* (samples, pixels) */
     const float *const *mask;     /* (samples) pointers to (pixels) of 0 or 1; NULL: no observation */
     const float *const *observed; /* (samples) pointers to (pixels) of y */
     float *x;                     /* (samples, pixels), updated in place */
+    /* u and J_eps^T u (samples, pixels); both or neither (NULL: direction = 0). Samples without an
+     * observation are not guided. */
+    const float *residual, *product;
 } ReverseArguments;
 
 /* Where a rank computes, for backends that own a device. One rank has one device. */
@@ -247,6 +268,7 @@ typedef struct Backend {
      *   g' = scale g;  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
      *   p = p keep - (lr / c1) m / (sqrt(v) / c2 + epsilon);  ema = ema + (1 - decay) (p - ema) */
     Status (*adamw)(const UpdateArguments *arguments);
+    Status (*residual)(const ResidualArguments *arguments);
     Status (*reverse)(const ReverseArguments *arguments);
 } Backend;
 

@@ -142,10 +142,13 @@ static Status check_group_norm(const OpDescription *op) {
     TRY(expect(op, backward ? "dy" : "y", x));
     if (backward) {
         TRY(expect(op, "dx", x));
-        TRY(expect(op, "dgamma", parameter));
-        TRY(expect(op, "dbeta", parameter));
+        TRY(expect_optional(op, "dgamma", parameter));
+        TRY(expect_optional(op, "dbeta", parameter));
         TRY(expect_optional(op, "addend", x));
         TRY(expect_optional(op, "dshift", per_sample));
+        if (present(op, "dgamma") != present(op, "dbeta"))
+            FAIL(STATUS_BAD_INPUT, "%s: one of dgamma and dbeta asked for, expected both or neither",
+                 op_name(op->kind));
         if (present(op, "dshift") && !present(op, "shift"))
             FAIL(STATUS_BAD_INPUT, "%s: dshift asked for, expected shift among the inputs",
                  op_name(op->kind));

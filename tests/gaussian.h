@@ -14,7 +14,8 @@
 enum {
     GAUSSIAN_HEIGHT = 5,
     GAUSSIAN_WIDTH = 3,
-    GAUSSIAN_PIXELS = 15
+    GAUSSIAN_PIXELS = 15,
+    GAUSSIAN_MAX_WORKERS = 8
 }; /* odd: also the ends of vector loops */
 
 typedef struct Gaussian {
@@ -22,12 +23,13 @@ typedef struct Gaussian {
     double mean[GAUSSIAN_PIXELS];
     double deviation, common;
     int64_t break_at_t; /* eps_hat is infinite at this t for every sample with x_t[0] > 0; -1: never */
+    int64_t latest_t[GAUSSIAN_MAX_WORKERS]; /* t of each worker's last eps_hat, the same in all its slots */
 } Gaussian;
 
 static inline Status gaussian_eps_hat(Denoiser *self, int worker, const float *x_t, const float *t,
                                       float *eps_hat) {
-    const Gaussian *gaussian = self->context;
-    (void)worker;
+    Gaussian *gaussian = self->context;
+    gaussian->latest_t[worker] = (int64_t)t[0];
     for (int64_t n = 0; n < self->batch; n++) {
         const float *x = x_t + n * GAUSSIAN_PIXELS;
         float *out = eps_hat + n * GAUSSIAN_PIXELS;
@@ -42,6 +44,23 @@ static inline Status gaussian_eps_hat(Denoiser *self, int worker, const float *x
         }
         if ((int64_t)t[n] == gaussian->break_at_t && x[0] > 0)
             out[7] = INFINITY;
+    }
+    return STATUS_OK;
+}
+
+/* The Jacobian of eps_hat is the same for every x_t and symmetric; a test needs it at one t only. Found in t
+ * of the call before, which each worker keeps to itself. */
+static inline Status gaussian_vjp(Denoiser *self, int worker, const float *v, float *product) {
+    const Gaussian *gaussian = self->context;
+    for (int64_t n = 0; n < self->batch; n++) {
+        double alpha_bar = schedule_alpha_bar(gaussian->schedule, gaussian->latest_t[worker]), along = 0;
+        double a = alpha_bar * gaussian->deviation * gaussian->deviation + 1 - alpha_bar;
+        double b = alpha_bar * gaussian->common * gaussian->common;
+        for (int p = 0; p < GAUSSIAN_PIXELS; p++)
+            along += v[n * GAUSSIAN_PIXELS + p] / (double)GAUSSIAN_PIXELS;
+        for (int p = 0; p < GAUSSIAN_PIXELS; p++)
+            product[n * GAUSSIAN_PIXELS + p] =
+                (float)(sqrt(1 - alpha_bar) * (v[n * GAUSSIAN_PIXELS + p] / a - b / (a * (a + b)) * along));
     }
     return STATUS_OK;
 }
@@ -61,6 +80,7 @@ static inline Denoiser gaussian_denoiser(Gaussian *gaussian, const Backend *back
                       .height = GAUSSIAN_HEIGHT,
                       .width = GAUSSIAN_WIDTH,
                       .eps_hat = gaussian_eps_hat,
+                      .vjp = gaussian_vjp,
                       .context = gaussian};
 }
 
@@ -69,20 +89,39 @@ static inline Status gaussian_step(Gaussian *gaussian, const Backend *backend, c
                                    int64_t k, uint64_t seed, uint32_t rng_sample,
                                    const Observation *observation, float *x) {
     Denoiser denoiser = gaussian_denoiser(gaussian, backend, 1, 1);
-    float t = (float)plan->t[k], eps_hat[GAUSSIAN_PIXELS];
+    float t = (float)plan->t[k], eps_hat[GAUSSIAN_PIXELS], u[GAUSSIAN_PIXELS], product[GAUSSIAN_PIXELS];
+    const bool guides = plan->sampler->jacobian && plan->steps[k].guidance != 0;
+    const float *const *mask = observation ? (const float *const *)&observation->mask : NULL;
+    const float *const *observed = observation ? (const float *const *)&observation->y : NULL;
+    ResidualArguments residual = {
+        .samples = 1,
+        .pixels = GAUSSIAN_PIXELS,
+        .step = &plan->steps[k],
+        .x = x,
+        .eps_hat = eps_hat,
+        .mask = mask,
+        .observed = observed,
+        .residual = u,
+    };
     ReverseArguments reverse = {
         .samples = 1,
         .pixels = GAUSSIAN_PIXELS,
         .step = &plan->steps[k],
         .seeds = &seed,
         .rng_samples = &rng_sample,
-        .rng_step = (uint32_t)plan->t[k],
+        .rng_step = plan->rng_steps[k],
         .eps_hat = eps_hat,
-        .mask = observation ? (const float *const *)&observation->mask : NULL,
-        .observed = observation ? (const float *const *)&observation->y : NULL,
+        .mask = mask,
+        .observed = observed,
         .x = x,
+        .residual = guides ? u : NULL,
+        .product = guides ? product : NULL,
     };
     Status status = gaussian_eps_hat(&denoiser, 0, x, &t, eps_hat);
+    if (status == STATUS_OK && guides)
+        status = backend->residual(&residual);
+    if (status == STATUS_OK && guides)
+        status = gaussian_vjp(&denoiser, 0, u, product);
     return status == STATUS_OK ? backend->reverse(&reverse) : status;
 }
 

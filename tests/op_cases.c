@@ -143,6 +143,15 @@ static void append_norm(OpCases *cases, const NormSize *s) {
                           .outputs = {x, gamma, gamma, s->dshift ? row : absent}};
 }
 
+/* The gradient with respect to x alone. */
+static void append_norm_data(OpCases *cases, const NormSize *s) {
+    append_norm(cases, s);
+    cases->list[cases->count - 2] = cases->list[cases->count - 1]; /* in place of the forward op */
+    cases->count--;
+    for (int k = 1; k < OP_MAX_OUTPUTS; k++)
+        cases->list[cases->count - 1].outputs[k] = (Shape){{0}};
+}
+
 static void append_linear(OpCases *cases, const int64_t s[3]) {
     Shape x = shape(s[0], 1, 1, s[1]), y = shape(s[0], 1, 1, s[2]);
     Shape weight = shape(s[2], s[1], 1, 1), bias = shape(s[2], 1, 1, 1);
@@ -192,6 +201,8 @@ Status op_cases_create(OpCases *cases) {
         append_convolution(cases, &convolutions[i]);
     for (int i = 0; i < COUNT(norms); i++)
         append_norm(cases, &norms[i]);
+    for (int i = 0; i < COUNT(norms); i++)
+        append_norm_data(cases, &norms[i]);
     for (int i = 0; i < COUNT(linears); i++)
         append_linear(cases, linears[i]);
     append_rest(cases);

@@ -225,10 +225,12 @@ static Status group_norm_backward(OpTruth *t, const OpDescription *op, const dou
         xhat[i] = (norm_z(&m, i) - mean[g]) * rstd[g];
         double slope = dy[i] * (op->attributes.silu ? silu_derivative(m.gamma[c] * xhat[i] + m.beta[c]) : 1);
         double offset = 1 + fabs(mean[g]) * rstd[g]; /* how much z - mean magnifies the rounding of z */
-        t->out[1][c] += slope * xhat[i];
-        t->out[2][c] += slope;
-        t->size[1][c] += pow(dy[i] * (fabs(xhat[i]) + offset), 2);
-        t->size[2][c] += pow(dy[i] * offset, 2);
+        if (t->out[1]) {
+            t->out[1][c] += slope * xhat[i];
+            t->out[2][c] += slope;
+            t->size[1][c] += pow(dy[i] * (fabs(xhat[i]) + offset), 2);
+            t->size[2][c] += pow(dy[i] * offset, 2);
+        }
         v[i] = m.gamma[c] * slope;
         sums[g * 4] += v[i];
         sums[g * 4 + 1] += v[i] * xhat[i];

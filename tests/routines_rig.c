@@ -177,7 +177,34 @@ Status rig_reverse(const Backend *backend, const ReverseArguments *host) {
     a.mask = place_rows(&places, host->mask, host->samples, host->pixels, masks, mask_rows);
     a.observed = place_rows(&places, host->observed, host->samples, host->pixels, ys, y_rows);
     a.x = place_floats(&places, host->x, count, true);
+    a.residual = place_floats(&places, host->residual, count, false);
+    a.product = place_floats(&places, host->product, count, false);
     status = finish(&places, places.status == STATUS_OK ? backend->reverse(&a) : places.status);
+done:
+    free(masks);
+    free(ys);
+    free(mask_rows);
+    free(y_rows);
+    return status;
+}
+
+Status rig_residual(const Backend *backend, const ResidualArguments *host) {
+    Status status = STATUS_OK;
+    Places places = {.backend = backend};
+    ResidualArguments a = *host;
+    const int64_t count = host->samples * host->pixels;
+    float *masks = NULL, *ys = NULL;
+    const float **mask_rows = NULL, **y_rows = NULL;
+    TRY(ALLOCATE(&masks, count));
+    TRY(ALLOCATE(&ys, count));
+    TRY(ALLOCATE(&mask_rows, host->samples));
+    TRY(ALLOCATE(&y_rows, host->samples));
+    a.x = place_floats(&places, host->x, count, false);
+    a.eps_hat = place_floats(&places, host->eps_hat, count, false);
+    a.mask = place_rows(&places, host->mask, host->samples, host->pixels, masks, mask_rows);
+    a.observed = place_rows(&places, host->observed, host->samples, host->pixels, ys, y_rows);
+    a.residual = place_floats(&places, host->residual, count, true);
+    status = finish(&places, places.status == STATUS_OK ? backend->residual(&a) : places.status);
 done:
     free(masks);
     free(ys);

@@ -17,6 +17,7 @@ Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t co
 typedef Status (*UpdateRoutine)(const UpdateArguments *arguments);
 Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArguments *host,
                   int64_t elements, int64_t records);
+Status rig_residual(const Backend *backend, const ResidualArguments *host);
 Status rig_reverse(const Backend *backend, const ReverseArguments *host);
 
 #endif

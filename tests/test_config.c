@@ -84,6 +84,42 @@ static void test_read(void) {
     CHECK_OK(config_from_json(&config, " {} \n", "text"));
 }
 
+static void test_selections(void) {
+    Config config = fresh();
+    char value[CONFIG_VALUE_SIZE];
+    CHECK(!config.sweep_images.listed && config.sweep_images.count == 8);
+    CHECK(config_selected(&config.sweep_images, 5) == 5);
+    CHECK_OK(config_set(&config, "sweep.images=[7, 3, 4294967295]"));
+    CHECK(config.sweep_images.listed && config.sweep_images.count == 3);
+    CHECK(config_selected(&config.sweep_images, 0) == 7 &&
+          config_selected(&config.sweep_images, 2) == 4294967295);
+    CHECK(strcmp(config_value_json(&config, CONFIG_KEY_sweep_images, value), "[7, 3, 4294967295]") == 0);
+    CHECK_OK(config_set(&config, "sweep.images=1000000"));
+    CHECK(strcmp(config_value_json(&config, CONFIG_KEY_sweep_images, value), "1000000") == 0);
+    CHECK_OK(config_set(&config, "sweep.mask_seeds=[9007199254740991]"));
+    CHECK(config_selected(&config.sweep_mask_seeds, 0) == 9007199254740991);
+    /* one of the longest selections survives the round trip */
+    config.sweep_mask_seeds = (ConfigSelection){.count = CONFIG_MAX_SELECTION, .listed = true};
+    for (int i = 0; i < CONFIG_MAX_SELECTION; i++)
+        config.sweep_mask_seeds.values[i] = 9007199254740991 - i;
+    Config read = fresh();
+    CHECK_OK(config_set_value(&read, "sweep.mask_seeds",
+                              config_value_json(&config, CONFIG_KEY_sweep_mask_seeds, value), "long"));
+    CHECK(memcmp(&read.sweep_mask_seeds, &config.sweep_mask_seeds, sizeof read.sweep_mask_seeds) == 0);
+}
+
+static void test_words(void) {
+    Config config = fresh();
+    char value[CONFIG_VALUE_SIZE];
+    CHECK_OK(config_set(&config, "sweep.samplers=guided,dps_plus"));
+    CHECK(config.sweep_samplers.count == 2 && strcmp(config.sweep_samplers.words[1], "dps_plus") == 0);
+    CHECK(strcmp(config_value_json(&config, CONFIG_KEY_sweep_samplers, value),
+                 "[\"guided\", \"dps_plus\"]") == 0);
+    CHECK_OK(config_set(&config, "sweep.samplers=[\"exact\"]"));
+    CHECK(config.sweep_samplers.count == 1 && strcmp(config.sweep_samplers.words[0], "exact") == 0);
+    CHECK(config.sweep_samplers.words[1][0] == '\0');
+}
+
 typedef struct Wrong {
     const char *input, *message;
 } Wrong;
@@ -142,6 +178,24 @@ static void test_wrong_json(void) {
         {"{\"seed\": true}", "found true"},
         {"{\"data\": {\"dir\": \"\"}}", "F: data.dir: expected a text of 1 to 255 bytes, found \"\""},
         {"{\"data\": {\"dir\": 5}}", "found 5"},
+        {"{\"sweep\": {\"fractions\": [0.5, 0]}}", "a list of 1 to 64 numbers in (0, 1], found [0.5,0]"},
+        {"{\"sweep\": {\"fractions\": [0.5, 1.1]}}", "numbers in (0, 1], found [0.5,1.1]"},
+        {"{\"sweep\": {\"fractions\": []}}", "found []"},
+        {"{\"sweep\": {\"images\": 0}}",
+         "F: sweep.images: expected a count from 1 to 1000000 (0 to N-1), or a "
+         "list of at most 1024 different integers in [0, 4294967295], found 0"},
+        {"{\"sweep\": {\"images\": 2.5}}", "found 2.5"},
+        {"{\"sweep\": {\"images\": 1000001}}", "found 1000001"},
+        {"{\"sweep\": {\"images\": [1, 2, 1]}}", "found [1,2,1]"},
+        {"{\"sweep\": {\"images\": [-1]}}", "found [-1]"},
+        {"{\"sweep\": {\"images\": \"three\"}}", "found \"three\""},
+        {"{\"sweep\": {\"mask_seeds\": [9007199254740992]}}", "F: sweep.mask_seeds: expected a count"},
+        {"{\"sweep\": {\"samplers\": []}}", "F: sweep.samplers: expected a list of 1 to 16 different names"},
+        {"{\"sweep\": {\"samplers\": \"guided,\"}}", "found \"guided,\""},
+        {"{\"sweep\": {\"samplers\": \"guided, pigdm\"}}", "found \"guided, pigdm\""},
+        {"{\"sweep\": {\"samplers\": [\"guided\", \"guided\"]}}", "found [\"guided\",\"guided\"]"},
+        {"{\"sweep\": {\"samplers\": [\"guided\", 3]}}", "found [\"guided\",3]"},
+        {"{\"sweep\": {\"samplers\": 3}}", "found 3"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Config config = fresh(), before = config;
@@ -407,6 +461,8 @@ int main(int argc, char **argv) {
     test_field_names();
     test_defaults();
     test_read();
+    test_selections();
+    test_words();
     test_wrong_json();
     test_all_or_nothing();
     test_long_text();

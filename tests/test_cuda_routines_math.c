@@ -205,15 +205,18 @@ static void test_noise(void) {
 
 /* ---- reverse step ---- */
 
-static void check_reverse(const ReverseStep *step, bool with_observation) {
+static void check_reverse(const ReverseStep *step, bool with_observation, bool guided) {
     static float x[PIXELS], before[PIXELS], eps_hat[PIXELS], y[PIXELS], mask[PIXELS], here[PIXELS];
-    float z[PIXELS] = {0}, xi[PIXELS] = {0};
+    static float u[PIXELS], product[PIXELS];
+    float z[PIXELS] = {0}, xi[PIXELS] = {0}, again[PIXELS] = {0};
     const uint64_t seed = 0xfeedfacecafef00dull;
     const uint32_t sample = 12, t = 33;
     const float *masks[1] = {mask}, *ys[1] = {y};
     for (int i = 0; i < PIXELS; i++) {
         before[i] = x[i] = test_normal(4, i);
         eps_hat[i] = test_normal(5, i);
+        u[i] = test_normal(7, i);
+        product[i] = test_normal(8, i);
         mask[i] = (float)(i % 3 == 0);
         y[i] = mask[i] != 0 ? test_normal(6, i) : NAN;
     }
@@ -226,43 +229,85 @@ static void check_reverse(const ReverseStep *step, bool with_observation) {
                                   .eps_hat = eps_hat,
                                   .mask = with_observation ? masks : NULL,
                                   .observed = with_observation ? ys : NULL,
-                                  .x = x};
+                                  .x = x,
+                                  .residual = guided ? u : NULL,
+                                  .product = guided ? product : NULL};
     CHECK_OK(cpu_reverse(&arguments));
     if (step->sigma != 0)
         rng_fill_normal(rng_key(seed, RNG_SAMPLE_NOISE, t, sample), z, PIXELS);
     if (step->replacement && step->replace_noise != 0)
         rng_fill_normal(rng_key(seed, RNG_REPLACEMENT_NOISE, t, sample), xi, PIXELS);
+    if (step->renoise_noise != 0)
+        rng_fill_normal(rng_key(seed, RNG_RENOISE, t, sample), again, PIXELS);
     for (int i = 0; i < PIXELS; i++) {
         bool seen = with_observation && mask[i] != 0;
-        here[i] = with_observation
-                      ? reverse_observed(step, before[i], eps_hat[i], z[i], xi[i], seen, seen ? y[i] : 0)
-                      : reverse_unobserved(step, before[i], eps_hat[i], z[i]);
+        float direction = guided ? reverse_x0_hat(step, u[i], product[i]) : 0;
+        here[i] = with_observation ? reverse_observed(step, before[i], eps_hat[i], z[i], xi[i], direction,
+                                                      seen, seen ? y[i] : 0)
+                                   : reverse_unobserved(step, before[i], eps_hat[i], z[i]);
+        if (step->renoise_noise != 0)
+            here[i] = reverse_renoised(step, here[i], again[i]);
         double x0_hat =
             (double)step->from_x * (double)before[i] + (double)step->from_eps * (double)eps_hat[i];
         double x0 = step->projection && seen ? (double)y[i] : x0_hat;
         double residual = seen ? (double)y[i] - x0_hat : 0;
         double next = (double)step->mean_x0 * x0 + (double)step->mean_x * (double)before[i] +
                       (double)step->gain * residual + (double)step->sigma * (double)z[i];
+        if (guided && with_observation)
+            next += (double)step->guidance *
+                    ((double)step->from_x * (double)u[i] + (double)step->from_eps * (double)product[i]);
         if (step->replacement && seen)
             next = (double)step->replace_y * (double)y[i] + (double)step->replace_noise * (double)xi[i];
-        /* ten roundings of terms that stay below 20 with the coefficients used here */
-        CHECK_NEAR(here[i], next, 10 * FLT_EPSILON * 20);
+        if (step->renoise_noise != 0)
+            next = (double)step->renoise_x * next + (double)step->renoise_noise * (double)again[i];
+        /* fifteen roundings of terms that stay below 20 with the coefficients used here */
+        CHECK_NEAR(here[i], next, 15 * FLT_EPSILON * 20);
     }
     CHECK(same_bits(here, x, PIXELS));
 }
 
 static void test_reverse(void) {
     ReverseStep step = {.from_x = 1.3f, .from_eps = -0.7f, .mean_x0 = 0.11f, .mean_x = 0.86f, .sigma = 0.12f};
-    for (int options = 0; options < 16; options++) {
+    for (int options = 0; options < 64; options++) {
         step.gain = options & 1 ? 0.61f : 0;
         step.projection = (options & 2) != 0;
         step.replacement = (options & 4) != 0;
         step.sigma = options & 8 ? 0.12f : 0;
         step.replace_y = 0.9f;
         step.replace_noise = options & 8 ? 0.43f : 0;
-        check_reverse(&step, true);
-        check_reverse(&step, false);
+        step.renoise_x = 0.98f;
+        step.renoise_noise = options & 16 ? 0.2f : 0;
+        step.guidance = 0.8f;
+        check_reverse(&step, true, (options & 32) != 0);
+        check_reverse(&step, false, (options & 32) != 0);
     }
+}
+
+static void test_residual(bool normalise) {
+    static float x[PIXELS], eps_hat[PIXELS], y[PIXELS], mask[PIXELS], here[PIXELS], cpu[PIXELS];
+    const ReverseStep step = {.from_x = 1.3f, .from_eps = -0.7f, .normalise = normalise};
+    const float *masks[1] = {mask}, *ys[1] = {y};
+    double squares = 0;
+    for (int i = 0; i < PIXELS; i++) {
+        x[i] = test_normal(4, i);
+        eps_hat[i] = test_normal(5, i);
+        mask[i] = (float)(i % 3 == 0);
+        y[i] = mask[i] != 0 ? test_normal(6, i) : NAN;
+        here[i] = reverse_residual(&step, x[i], eps_hat[i], mask[i] != 0, mask[i] != 0 ? y[i] : 0);
+        squares += (double)here[i] * (double)here[i];
+    }
+    for (int i = 0; normalise && i < PIXELS; i++)
+        here[i] = normalised_residual(here[i], 1 / sqrt(squares));
+    ResidualArguments arguments = {.samples = 1,
+                                   .pixels = PIXELS,
+                                   .step = &step,
+                                   .x = x,
+                                   .eps_hat = eps_hat,
+                                   .mask = masks,
+                                   .observed = ys,
+                                   .residual = cpu};
+    CHECK_OK(cpu_residual(&arguments));
+    CHECK(same_bits(here, cpu, PIXELS));
 }
 
 int main(void) {
@@ -273,5 +318,7 @@ int main(void) {
     test_fixed_point_value();
     test_noise();
     test_reverse();
+    test_residual(false);
+    test_residual(true);
     return test_result();
 }

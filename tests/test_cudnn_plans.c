@@ -194,18 +194,19 @@ static bool is_convolution(OpKind kind) {
     return kind >= OP_CONV2D && kind <= OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS;
 }
 
-/* The distinct convolutions of the default network and its gradients; count of them. */
-static int network_convolutions(int64_t batch, const char *precision, CudnnConvolution *found) {
+/* Adds those convolutions of the default network and its gradients that are not among the `count` found;
+ * returns the new count. */
+static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget target,
+                            CudnnConvolution *found, int count) {
     Config config;
     UnetOptions options;
     Graph *graph = NULL;
-    char names[MAX_DISTINCT][CUDNN_NAME_BYTES];
-    int count = 0;
+    char name[CUDNN_NAME_BYTES], other[CUDNN_NAME_BYTES];
     config_defaults(&config);
     snprintf(config.train_precision, sizeof config.train_precision, "%s", precision);
     options = unet_options(&config, batch, IMAGE_PIXELS, IMAGE_PIXELS);
     CHECK_OK(graph_create(&graph));
-    CHECK_OK(unet_build_trainable(graph, &options));
+    CHECK_OK(unet_build_differentiable(graph, &options, target));
     for (int n = 0; n < graph->node_count; n++) {
         const OpDescription *op = &graph->nodes[n].op;
         bool known = false;
@@ -215,12 +216,21 @@ static int network_convolutions(int64_t batch, const char *precision, CudnnConvo
             CHECK(single_channel_wants(op));
             continue;
         }
-        cudnn_convolution_name(&found[count], names[count]);
-        for (int i = 0; i < count; i++)
-            known |= strcmp(names[i], names[count]) == 0;
+        cudnn_convolution_name(&found[count], name);
+        for (int i = 0; i < count; i++) {
+            cudnn_convolution_name(&found[i], other);
+            known |= strcmp(other, name) == 0;
+        }
         count += !known;
     }
     graph_destroy(graph);
+    return count;
+}
+
+/* The distinct ones of training and of the input gradient; count of them. */
+static int network_convolutions(int64_t batch, const char *precision, CudnnConvolution *found) {
+    int count = add_convolutions(batch, precision, AUTODIFF_PARAMETERS, found, 0);
+    count = add_convolutions(batch, precision, AUTODIFF_INPUT, found, count);
     CHECK(count > 0 && count < MAX_DISTINCT);
     return count;
 }

@@ -232,10 +232,12 @@ static void test_registry(void) {
     int count = 0;
     for (const Sampler *const *entry = sampler_table(); *entry; entry++, count++)
         CHECK(sampler_find((*entry)->name, SAMPLER_ANY, &sampler) == STATUS_OK && sampler == *entry);
-    CHECK(count == 4);
-    CHECK(strcmp(sampler_names(SAMPLER_ANY, names), "ddpm, ddim, dps_plus, guided") == 0);
+    CHECK(count == 10);
+    CHECK(strcmp(sampler_names(SAMPLER_ANY, names),
+                 "ddpm, ddim, dps_plus, guided, guided_calibrated, replace, repaint, dps, pigdm, tds") == 0);
     CHECK(strcmp(sampler_names(SAMPLER_PRIOR, names), "ddpm, ddim") == 0);
-    CHECK(strcmp(sampler_names(SAMPLER_POSTERIOR, names), "dps_plus, guided") == 0);
+    CHECK(strcmp(sampler_names(SAMPLER_POSTERIOR, names),
+                 "dps_plus, guided, guided_calibrated, replace, repaint, dps, pigdm, tds") == 0);
     CHECK_ERROR(sampler_plan_create("euler", schedule, &options, &plan), STATUS_BAD_INPUT,
                 "\"euler\", expected one of ddpm, ddim, dps_plus, guided");
     CHECK_ERROR(sampler_find("ddim", SAMPLER_POSTERIOR, &sampler), STATUS_BAD_INPUT, "dps_plus, guided");

@@ -132,6 +132,53 @@ static void test_offsets(void) {
     graph_destroy(graph);
 }
 
+/* With the input alone as target: the same order of parameters, none of their gradients, nothing of the time
+ * path, and the gradients of the feature maps that training computes too, to the last. */
+static void test_input_target(void) {
+    Graph *trainable = build(&small), *graph = NULL;
+    int linear_nodes = 0;
+    CHECK_OK(graph_create(&graph));
+    CHECK_OK(unet_build_differentiable(graph, &small, AUTODIFF_INPUT));
+    CHECK(trainable->input_gradient == GRAPH_NONE && graph->input_gradient != GRAPH_NONE);
+    CHECK(graph->parameter_count == trainable->parameter_count);
+    for (int p = 0; p < graph->parameter_count; p++)
+        CHECK(graph->parameters[p].offset == trainable->parameters[p].offset);
+    for (int v = 0; v < graph->value_count; v++)
+        CHECK(graph->values[v].kind != VALUE_PARAMETER_GRADIENT);
+    for (int n = graph->forward_nodes; n < graph->node_count; n++)
+        linear_nodes += graph->nodes[n].op.kind == OP_LINEAR_BACKWARD_DATA;
+    CHECK(linear_nodes == 0);
+    CHECK(graph->nodes[graph->node_count - 1].op.kind == OP_CONV2D_BACKWARD_DATA);
+    CHECK(graph->nodes[graph->node_count - 1].outputs[0] == graph->input_gradient);
+    CHECK(shape_equal(graph->values[graph->input_gradient].shape,
+                      (Shape){{small.batch, small.height, small.width, 1}}));
+    /* each convolution's data gradient costs what its output does; training costs twice that */
+    GraphCost cost = graph_cost(graph);
+    CHECK_NEAR((double)cost.backward / (double)cost.forward, 1, 0.1);
+    graph_destroy(graph);
+    graph_destroy(trainable);
+}
+
+/* What backward reads of the forward pass is kept, so that it can be run twice. */
+static void test_input_plan(void) {
+    Graph *graph = NULL;
+    Plan plan = {0};
+    CHECK_OK(graph_create(&graph));
+    CHECK_OK(unet_build_differentiable(graph, &report, AUTODIFF_INPUT));
+    CHECK_OK(plan_create(&plan, graph, graph->node_count));
+    CHECK_OK(plan_check(&plan));
+    CHECK(plan.last[graph->input_gradient] == plan.node_count);
+    for (int n = graph->forward_nodes; n < graph->node_count; n++)
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            int value = graph->nodes[n].inputs[i];
+            if (value != GRAPH_NONE && graph->values[value].kind == VALUE_ACTIVATION &&
+                plan.first[value] < graph->forward_nodes)
+                CHECK(plan.last[value] == plan.node_count);
+        }
+    plan_release(&plan);
+    graph_destroy(graph);
+}
+
 static void test_refusals(void) {
     UnetOptions options = small;
     Graph *graph = NULL;
@@ -155,7 +202,20 @@ static void test_missing_rule(void) {
     graph->output = graph_value(graph, VALUE_ACTIVATION, DATA_F32, (Shape){{1, 4, 4, 1}}, GRAPH_NONE, "half");
     graph_append(graph, OP_SLICE, (OpAttributes){.offset = 1}, "half", (int[]){h}, (int[]){graph->output});
     graph->forward_nodes = graph->node_count;
-    CHECK_ERROR(autodiff_append(graph), STATUS_FAILURE, "slice of half has no gradient rule");
+    CHECK_ERROR(autodiff_append(graph, AUTODIFF_PARAMETERS), STATUS_FAILURE,
+                "slice of half has no gradient rule");
+    graph_destroy(graph);
+}
+
+/* An output that is made from the timesteps alone. */
+static void test_missing_input(void) {
+    Graph *graph = NULL;
+    CHECK_OK(graph_create(&graph));
+    graph->input = graph_input(graph, "x", (Shape){{1, 1, 1, 1}});
+    graph->timesteps = graph_input(graph, "t", (Shape){{1, 1, 1, 1}});
+    graph->output = graph_linear(graph, "linear", graph->timesteps, 1);
+    graph->forward_nodes = graph->node_count;
+    CHECK_ERROR(autodiff_append(graph, AUTODIFF_INPUT), STATUS_FAILURE, "does not depend on the input");
     graph_destroy(graph);
 }
 
@@ -214,8 +274,11 @@ int main(void) {
     test_shapes();
     test_names();
     test_offsets();
+    test_input_target();
+    test_input_plan();
     test_refusals();
     test_missing_rule();
+    test_missing_input();
     test_plan(&small);
     test_plan(&report);
     test_plan_overlap();

@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "io/hdf5_file.h"
 #include "model/network.h"
+#include "network_vjp.h"
 #include "test.h"
 #include "test_backend.h"
 #include "training/optimizer.h"
@@ -73,7 +74,7 @@ static void from_backend(const Backend *backend, void *to, const void *from, int
 
 static void rig_create(Rig *rig, const Backend *backend, const UnetOptions *unet, int64_t batch,
                        const OptimizerOptions *optimizer) {
-    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1, .training = true};
+    NetworkOptions options = {.unet = *unet, .backend = backend, .workers = 1, .gradients = NETWORK_TRAINING};
     *rig = (Rig){.backend = options.backend,
                  .shard = unet->batch,
                  .batch = batch,
@@ -438,11 +439,13 @@ static const Tolerances *find_tolerances(const char *precision) {
     exit(2);
 }
 
-static void test_backend(const Vectors *vectors, const Backend *backend, const Tolerances *tolerances) {
+static void test_backend(const char *path, const Vectors *vectors, const Backend *backend,
+                         const Tolerances *tolerances) {
     static const int64_t shards[] = {4, 2, 1};
     for (size_t s = 0; vectors->file && s < sizeof shards / sizeof *shards; s++)
         test_against_torch(vectors, backend, tolerances, shards[s]);
     test_slots(backend, tolerances->precision, &small, 5);
+    test_failures += network_vjp_test(path, backend, tolerances->precision, tolerances->one_gradient);
 }
 
 int main(int argc, char **argv) {
@@ -454,9 +457,9 @@ int main(int argc, char **argv) {
     const Tolerances *tolerances = argc < 3 ? &host_tolerances : find_tolerances(argc > 3 ? argv[3] : "fp32");
     const Backend *backend = test_backend_start(argc > 2 ? argv[2] : "cpu", tolerances->precision);
     read_vectors(&vectors, argv[1]);
-    test_backend(&vectors, backend, tolerances);
+    test_backend(argv[1], &vectors, backend, tolerances);
     if (argc < 3)
-        test_backend(&vectors, backend_find("cpu_reference"), tolerances);
+        test_backend(argv[1], &vectors, backend_find("cpu_reference"), tolerances);
     test_slots(backend, tolerances->precision, &report, 8);
     test_overfit(backend, tolerances->precision);
     release_vectors(&vectors);

@@ -414,9 +414,9 @@ static void run_trial(const Backend *backend, const OpPrecision *precision, cons
 
 /* Descriptions that contradict themselves are refused by a line that names the op. */
 static void check_refusals(const Backend *backend, const OpDescription *good) {
-    OpDescription bad[6];
+    OpDescription bad[8];
     int count = 0;
-    for (int k = 0; k < 6; k++)
+    for (int k = 0; k < 8; k++)
         bad[k] = *good;
     bad[count++].outputs[0].d[0] += 1;
     bad[count++].inputs[0].d[0] = 0;
@@ -429,6 +429,8 @@ static void check_refusals(const Backend *backend, const OpDescription *good) {
         bad[count++].attributes.groups = 0;
         bad[count++].attributes.groups = (int)good->inputs[0].d[3] + 1;
     }
+    if (good->kind == OP_GROUP_NORM_BACKWARD)
+        bad[count++].outputs[op_output(good->kind, "dbeta")] = (Shape){{0}}; /* but dgamma */
     if (good->kind == OP_SLICE)
         bad[count++].attributes.offset = -1;
     for (int k = 0; k < count; k++) {

@@ -155,16 +155,16 @@ static void test_step(const Backend *backend, bool full) {
     const uint32_t sample = 5;
     for (int64_t k = 0; k < plan->count; k++) {
         uint32_t t = (uint32_t)plan->t[k];
-        ReverseArguments reverse = {1,
-                                    GAUSSIAN_PIXELS,
-                                    &plan->steps[k],
-                                    &seed,
-                                    &sample,
-                                    t,
-                                    eps,
-                                    (const float *const *)&observation->mask,
-                                    (const float *const *)&observation->y,
-                                    x};
+        ReverseArguments reverse = {.samples = 1,
+                                    .pixels = GAUSSIAN_PIXELS,
+                                    .step = &plan->steps[k],
+                                    .seeds = &seed,
+                                    .rng_samples = &sample,
+                                    .rng_step = t,
+                                    .eps_hat = eps,
+                                    .mask = (const float *const *)&observation->mask,
+                                    .observed = (const float *const *)&observation->y,
+                                    .x = x};
         rng_fill_normal(rng_key(1, RNG_TEST, t, 0), start, GAUSSIAN_PIXELS);
         rng_fill_normal(rng_key(1, RNG_TEST, t, 1), eps, GAUSSIAN_PIXELS);
         rng_fill_normal(rng_key(seed, RNG_SAMPLE_NOISE, t, sample), z, GAUSSIAN_PIXELS);

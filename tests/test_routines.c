@@ -221,218 +221,84 @@ static void test_accumulate(const Backend *backend) {
     CHECK(bad && sum == (int64_t)1 << 50);
 }
 
-/* Losses of good shards are added, the others counted. */
-static void test_collect(const Backend *backend) {
-    enum { SHARDS = 7 };
-    const BatchInput batch = {.count = 96, .stop = 1, .limit = 5};
-    ShardTotals shards[SHARDS] = {{3, 0}, {0.1, 0}, {7.7, 0}, {480, 0}, {1e-9, 0}, {0, 0}, {0.3, 0}};
-    int64_t tail[TAIL_COUNT] = {1, 2, 3, 4}, expected = 0;
-    for (int i = 0; i < SHARDS; i++)
-        expected += llrint(shards[i].loss_sum / 96 * 0x1p50);
-    CHECK_OK(rig_collect(backend, shards, SHARDS, &batch, tail));
-    CHECK(tail[TAIL_LOSS] == expected && tail[TAIL_BAD] == 0 && tail[TAIL_STOP] == 1);
-    CHECK(tail[TAIL_FIRST_BAD] == -1);
-    shards[2].bad = 1; /* a gradient's */
-    shards[3].loss_sum = 481;
-    shards[6].loss_sum = NAN;
-    for (int i = 2; i < SHARDS; i++)
-        expected -= i == 2 ? llrint(7.7 / 96 * 0x1p50) : i == 3 ? llrint(5 * 0x1p50) : 0;
-    expected -= llrint(0.3 / 96 * 0x1p50);
-    CHECK_OK(rig_collect(backend, shards, SHARDS, &batch, tail));
-    CHECK(tail[TAIL_LOSS] == expected && tail[TAIL_BAD] == 3 && tail[TAIL_FIRST_BAD] == 2);
-    CHECK_OK(rig_collect(backend, shards, 0, &batch, tail)); /* a rank without shards */
-    CHECK(tail[TAIL_LOSS] == 0 && tail[TAIL_BAD] == 0 && tail[TAIL_FIRST_BAD] == -1);
-}
+/* Three samples of a reverse step; the middle one has no observation. */
+typedef struct ReverseCase {
+    float x[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], u[SAMPLES * PIXELS], product[SAMPLES * PIXELS];
+    float y[PIXELS], mask[PIXELS];
+    const float *masks[SAMPLES], *ys[SAMPLES];
+} ReverseCase;
 
-/* Cuts [0, count) into pieces of at most the backend's size, of uneven lengths. */
-static int64_t cut_pieces(const Backend *backend, int64_t count, UpdatePiece *pieces) {
-    int64_t made = 0;
-    for (int64_t at = 0; at < count; made++) {
-        int64_t size = backend->piece_elements - 1000 * (made % 3), left = count - at;
-        pieces[made] = (UpdatePiece){at, size < left ? size : left, made % 2};
-        at += pieces[made].count;
-    }
-    return made;
-}
+static const uint64_t reverse_seeds[SAMPLES] = {11, 12, 0x123456789abcdefull};
+static const uint32_t reverse_samples[SAMPLES] = {4, 4, 9};
+enum { REVERSE_T = 42 };
 
-static void test_finish_gradient(const Backend *backend) {
-    enum { COUNT = 60011, PIECES = 200 };
-    static int64_t sum[COUNT];
-    static float gradient[COUNT], again[COUNT];
-    static UpdatePiece pieces[PIECES];
-    static double squares[PIECES], squares_again[PIECES];
-    UpdateArguments arguments = {.piece_count = cut_pieces(backend, COUNT, pieces),
-                                 .pieces = pieces,
-                                 .squares = squares,
-                                 .sums = sum,
-                                 .gradient = gradient};
-    CHECK(arguments.piece_count > 2 && arguments.piece_count <= PIECES);
-    for (int i = 0; i < COUNT; i++)
-        sum[i] = fixed_point(test_normal(6, i));
-    CHECK_OK(rig_update(backend, backend->finish_gradient, &arguments, COUNT, 0));
-    for (int64_t p = 0; p < arguments.piece_count; p++) {
-        double expected = 0;
-        for (int64_t i = pieces[p].offset; i < pieces[p].offset + pieces[p].count; i++) {
-            CHECK(gradient[i] == (float)((double)sum[i] / 0x1p50));
-            expected += (double)gradient[i] * (double)gradient[i];
-        }
-        CHECK_NEAR(squares[p], expected, (double)pieces[p].count * DBL_EPSILON * expected);
-    }
-    /* a gradient that is there already: the same squares */
-    memcpy(again, gradient, sizeof again);
-    arguments.sums = NULL;
-    arguments.gradient = again;
-    arguments.squares = squares_again;
-    CHECK_OK(rig_update(backend, backend->finish_gradient, &arguments, COUNT, 0));
-    CHECK(memcmp(again, gradient, sizeof again) == 0);
-    CHECK(memcmp(squares_again, squares, (size_t)arguments.piece_count * sizeof *squares) == 0);
-}
-
-static void check_plan(const Backend *backend, UpdateArguments *a, double norm, double scale, bool apply,
-                       bool failed) {
-    UpdateRecord *record = &a->records[a->step->record];
-    *record = (UpdateRecord){.gradient_norm = -1};
-    CHECK_OK(rig_update(backend, backend->plan_update, a, 0, 3));
-    CHECK(isnan(norm) ? isnan(record->gradient_norm) : record->gradient_norm == norm);
-    CHECK(!apply || a->state->scale == (float)scale);
-    CHECK(a->state->apply == apply && a->state->failed == failed);
-    for (int i = 0; i < TAIL_COUNT; i++)
-        CHECK(record->tail[i] == (a->tail ? a->tail[i] : i == TAIL_FIRST_BAD ? -1 : 0));
-}
-
-static void test_plan_update(const Backend *backend) {
-    enum { PIECES = 1003 };
-    static double squares[PIECES];
-    int64_t tail[TAIL_COUNT] = {123456789, 0, 2, -1};
-    UpdateStep step = {.clip_norm = 1, .record = 2};
-    UpdateState state = {0};
-    UpdateRecord records[3];
-    UpdateArguments a = {.piece_count = PIECES,
-                         .squares = squares,
-                         .tail = tail,
-                         .step = &step,
-                         .state = &state,
-                         .records = records};
-    memset(records, 0, sizeof records);
-    for (int i = 0; i < PIECES; i++) /* whole numbers: exact in any order */
-        squares[i] = i % 7;
-    double sum = 0;
-    for (int i = 0; i < PIECES; i++)
-        sum += squares[i];
-    const double norm = sqrt(sum);
-    check_plan(backend, &a, norm, 1 / (norm + 1e-6), true, false);
-    step.clip_norm = 0;
-    check_plan(backend, &a, norm, 1, true, false);
-    step.clip_norm = 1e6;
-    step.record = 0;
-    check_plan(backend, &a, norm, 1, true, false);
-    a.tail = NULL;
-    check_plan(backend, &a, norm, 1, true, false);
-    a.tail = tail;
-    tail[TAIL_BAD] = 1;
-    check_plan(backend, &a, norm, 1, false, true);
-    tail[TAIL_BAD] = 0; /* an earlier one failed: none is applied */
-    check_plan(backend, &a, norm, 1, false, true);
-    state = (UpdateState){0};
-    squares[PIECES - 1] = NAN;
-    check_plan(backend, &a, NAN, 1, false, true);
-    state = (UpdateState){0};
-    squares[PIECES - 1] = INFINITY;
-    check_plan(backend, &a, INFINITY, 1, false, true);
-    CHECK(records[1].gradient_norm == 0); /* not asked for */
-}
-
-/* Ten steps of torch.optim.AdamW's formulas in double, in two pieces of which one decays. */
-static void test_adamw(const Backend *backend) {
-    enum { COUNT = 703, SPLIT = 300 };
-    static float p[COUNT], m[COUNT], v[COUNT], ema[COUNT], gradient[COUNT];
-    static float cpu[4][COUNT]; /* parameter, m, v, ema */
-    static double dp[COUNT], dm[COUNT], dv[COUNT], dema[COUNT];
-    const double lr = 2e-3, b1 = 0.9, b2 = 0.999, eps = 1e-8, decay = 0.99, scale = 0.5, wd = 0.01;
-    const UpdatePiece pieces[2] = {{0, SPLIT, 0}, {SPLIT, COUNT - SPLIT, 1}};
-    UpdateState state = {.scale = (float)scale, .apply = 1};
-    for (int i = 0; i < COUNT; i++) {
-        dp[i] = dema[i] = p[i] = ema[i] = test_normal(7, i);
-        dm[i] = dv[i] = m[i] = v[i] = 0;
-    }
-    for (int number = 1; number <= 11; number++) {
-        state.apply = number <= 10; /* the last one changes nothing */
-        for (int i = 0; i < COUNT; i++)
-            gradient[i] = test_normal((uint32_t)(10 + number), i) * 0.01f;
-        double c1 = 1 - pow(b1, number), c2 = sqrt(1 - pow(b2, number));
-        UpdateStep step = update_step(&(UpdateRates){lr, b1, b2, eps, wd, c1, c2, decay, 1});
-        UpdateArguments arguments = {.piece_count = 2,
-                                     .pieces = pieces,
-                                     .step = &step,
-                                     .state = &state,
-                                     .gradient = gradient,
-                                     .parameter = p,
-                                     .m = m,
-                                     .v = v,
-                                     .ema = ema};
-        UpdateArguments on_cpu = arguments;
-        on_cpu.parameter = memcpy(cpu[0], p, sizeof p);
-        on_cpu.m = memcpy(cpu[1], m, sizeof m);
-        on_cpu.v = memcpy(cpu[2], v, sizeof v);
-        on_cpu.ema = memcpy(cpu[3], ema, sizeof ema);
-        CHECK_OK(rig_update(backend, backend->adamw, &arguments, COUNT, 0));
-        CHECK_OK(cpu_adamw(&on_cpu)); /* the same bits everywhere */
-        CHECK(memcmp(cpu[0], p, sizeof p) == 0 && memcmp(cpu[1], m, sizeof m) == 0);
-        CHECK(memcmp(cpu[2], v, sizeof v) == 0 && memcmp(cpu[3], ema, sizeof ema) == 0);
-        for (int i = 0; state.apply && i < COUNT; i++) {
-            double g = scale * (double)gradient[i];
-            dp[i] *= 1 - lr * (i >= SPLIT ? wd : 0);
-            dm[i] = b1 * dm[i] + (1 - b1) * g;
-            dv[i] = b2 * dv[i] + (1 - b2) * g * g;
-            dp[i] -= lr / c1 * dm[i] / (sqrt(dv[i]) / c2 + eps);
-            dema[i] += (1 - decay) * (dp[i] - dema[i]);
-        }
-    }
-    for (int i = 0; i < COUNT; i++) {
-        /* ten steps of a few roundings each */
-        CHECK_NEAR(p[i], dp[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])));
-        CHECK_NEAR(ema[i], dema[i], 40 * FLT_EPSILON * (1 + fabs(dp[i])));
-        CHECK_NEAR(m[i], dm[i], 40 * FLT_EPSILON * 0.01);
-        CHECK_NEAR(v[i], dv[i], 40 * FLT_EPSILON * dv[i]);
-    }
-}
-
-static void check_reverse(const Backend *backend, const ReverseStep *step, bool observed) {
-    static float x[SAMPLES * PIXELS], eps_hat[SAMPLES * PIXELS], start[SAMPLES * PIXELS];
-    static float y[PIXELS], mask[PIXELS], z[PIXELS], xi[PIXELS];
-    const uint64_t seeds[SAMPLES] = {11, 12, 0x123456789abcdefull};
-    const uint32_t rng_samples[SAMPLES] = {4, 4, 9};
-    /* the middle sample has no observation */
-    const float *masks[SAMPLES] = {mask, NULL, mask}, *ys[SAMPLES] = {y, NULL, y};
-    const uint32_t t = 42;
+static void fill_case(ReverseCase *c, bool observed) {
     for (int i = 0; i < SAMPLES * PIXELS; i++) {
-        start[i] = x[i] = test_normal(30, i);
-        eps_hat[i] = test_normal(31, i);
+        c->x[i] = test_normal(30, i);
+        c->eps_hat[i] = test_normal(31, i);
+        c->u[i] = test_normal(33, i);
+        c->product[i] = test_normal(34, i);
     }
     for (int i = 0; i < PIXELS; i++) {
-        mask[i] = (float)(rng_integer(rng_key(5, RNG_TEST, 0, 0), (uint32_t)i) & 1);
-        y[i] = mask[i] != 0 ? test_normal(32, i) : NAN; /* never read where not observed */
+        c->mask[i] = (float)(rng_integer(rng_key(5, RNG_TEST, 0, 0), (uint32_t)i) & 1);
+        c->y[i] = c->mask[i] != 0 ? test_normal(32, i) : NAN; /* never read where not observed */
     }
-    const float *const none[SAMPLES] = {NULL, NULL, NULL};
-    ReverseArguments arguments = {
-        SAMPLES, PIXELS, step, seeds, rng_samples, t, eps_hat, observed ? masks : none, observed ? ys : none,
-        x};
+    for (int n = 0; n < SAMPLES; n++) {
+        c->masks[n] = observed && n != 1 ? c->mask : NULL;
+        c->ys[n] = observed && n != 1 ? c->y : NULL;
+    }
+}
+
+static double case_x0_hat(const ReverseStep *step, const ReverseCase *c, int at) {
+    return (double)step->from_x * (double)c->x[at] + (double)step->from_eps * (double)c->eps_hat[at];
+}
+
+/* ReverseStep's formulas for pixel i of sample n; three normals of this pixel. */
+static double case_next(const ReverseStep *step, const ReverseCase *c, bool guided, int n, int i, double z,
+                        double xi, double again) {
+    const int at = n * PIXELS + i;
+    const bool seen = c->masks[n] && c->mask[i] != 0;
+    double x0_hat = case_x0_hat(step, c, at), before = c->x[at];
+    double residual = seen ? c->y[i] - x0_hat : 0, x0 = step->projection && seen ? c->y[i] : x0_hat;
+    double next = (double)step->mean_x0 * x0 + (double)step->mean_x * before + (double)step->gain * residual +
+                  (double)step->sigma * z;
+    if (guided && c->masks[n])
+        next += (double)step->guidance *
+                ((double)step->from_x * c->u[at] + (double)step->from_eps * c->product[at]);
+    if (step->replacement && seen)
+        next = (double)step->replace_y * (double)c->y[i] + (double)step->replace_noise * xi;
+    return step->renoise_noise != 0 ? (double)step->renoise_x * next + (double)step->renoise_noise * again
+                                    : next;
+}
+
+static void check_reverse(const Backend *backend, const ReverseStep *step, bool observed, bool guided) {
+    static ReverseCase c;
+    static float x[SAMPLES * PIXELS], z[PIXELS], xi[PIXELS], again[PIXELS];
+    fill_case(&c, observed);
+    memcpy(x, c.x, sizeof x);
+    ReverseArguments arguments = {.samples = SAMPLES,
+                                  .pixels = PIXELS,
+                                  .step = step,
+                                  .seeds = reverse_seeds,
+                                  .rng_samples = reverse_samples,
+                                  .rng_step = REVERSE_T,
+                                  .eps_hat = c.eps_hat,
+                                  .mask = c.masks,
+                                  .observed = c.ys,
+                                  .x = x,
+                                  .residual = guided ? c.u : NULL,
+                                  .product = guided ? c.product : NULL};
     CHECK_OK(rig_reverse(backend, &arguments));
     for (int n = 0; n < SAMPLES; n++) {
-        rng_fill_normal(rng_key(seeds[n], RNG_SAMPLE_NOISE, t, rng_samples[n]), z, PIXELS);
-        rng_fill_normal(rng_key(seeds[n], RNG_REPLACEMENT_NOISE, t, rng_samples[n]), xi, PIXELS);
+        const uint64_t seed = reverse_seeds[n];
+        const uint32_t sample = reverse_samples[n];
+        rng_fill_normal(rng_key(seed, RNG_SAMPLE_NOISE, REVERSE_T, sample), z, PIXELS);
+        rng_fill_normal(rng_key(seed, RNG_REPLACEMENT_NOISE, REVERSE_T, sample), xi, PIXELS);
+        rng_fill_normal(rng_key(seed, RNG_RENOISE, REVERSE_T, sample), again, PIXELS);
         for (int i = 0; i < PIXELS; i++) {
-            bool seen = observed && n != 1 && mask[i] != 0;
-            double before = start[n * PIXELS + i];
-            double x0_hat =
-                (double)step->from_x * before + (double)step->from_eps * (double)eps_hat[n * PIXELS + i];
-            double residual = seen ? y[i] - x0_hat : 0, x0 = step->projection && seen ? y[i] : x0_hat;
-            double next = (double)step->mean_x0 * x0 + (double)step->mean_x * before +
-                          (double)step->gain * residual + (double)step->sigma * (double)z[i];
-            if (step->replacement && seen)
-                next = (double)step->replace_y * (double)y[i] + (double)step->replace_noise * (double)xi[i];
-            /* ten roundings of terms that stay below 20 with the coefficients used here */
-            CHECK_NEAR(x[n * PIXELS + i], next, 10 * FLT_EPSILON * 20);
+            double next = case_next(step, &c, guided, n, i, z[i], xi[i], again[i]);
+            /* fifteen roundings of terms that stay below 20 with the coefficients used here */
+            CHECK_NEAR(x[n * PIXELS + i], next, 15 * FLT_EPSILON * 20);
         }
     }
 }
@@ -441,23 +307,69 @@ static void test_reverse(const Backend *backend) {
     const ReverseStep ancestral = {
         .from_x = 1.25f, .from_eps = -0.75f, .mean_x0 = 0.125f, .mean_x = 0.875f, .sigma = 0.1f};
     ReverseStep step = ancestral;
-    check_reverse(backend, &step, false);
-    check_reverse(backend, &step, true);
+    check_reverse(backend, &step, false, false);
+    check_reverse(backend, &step, true, false);
     step.gain = 0.6f; /* guided */
-    check_reverse(backend, &step, true);
+    check_reverse(backend, &step, true, false);
     step.projection = true;
-    check_reverse(backend, &step, true);
+    check_reverse(backend, &step, true, false);
     step.replacement = true; /* the report's stack */
     step.replace_y = 0.9f;
     step.replace_noise = 0.43f;
-    check_reverse(backend, &step, true);
+    check_reverse(backend, &step, true, false);
     step.gain = 0;
     step.projection = false; /* replacement only */
-    check_reverse(backend, &step, true);
-    step.sigma = 0;
-    step.replace_noise = 0; /* the last step */
-    check_reverse(backend, &step, true);
-    check_reverse(backend, &step, false);
+    check_reverse(backend, &step, true, false);
+    step.renoise_x = 0.99f; /* repaint */
+    step.renoise_noise = 0.14f;
+    check_reverse(backend, &step, true, false);
+    check_reverse(backend, &step, false, false);
+    step.sigma = step.replace_noise = step.renoise_noise = 0; /* the last step */
+    check_reverse(backend, &step, true, false);
+    check_reverse(backend, &step, false, false);
+    step = ancestral;
+    step.guidance = 0.7f; /* through the Jacobian */
+    check_reverse(backend, &step, true, true);
+    check_reverse(backend, &step, false, true);
+    step.gain = 0.3f;
+    check_reverse(backend, &step, true, true);
+}
+
+static void check_residual(const Backend *backend, const ReverseStep *step, bool observed) {
+    static ReverseCase c;
+    static float u[SAMPLES * PIXELS];
+    fill_case(&c, observed);
+    memset(u, 0xff, sizeof u); /* NaN: everything must be overwritten */
+    ResidualArguments arguments = {.samples = SAMPLES,
+                                   .pixels = PIXELS,
+                                   .step = step,
+                                   .x = c.x,
+                                   .eps_hat = c.eps_hat,
+                                   .mask = c.masks,
+                                   .observed = c.ys,
+                                   .residual = u};
+    CHECK_OK(rig_residual(backend, &arguments));
+    for (int n = 0; n < SAMPLES; n++) {
+        double expected[PIXELS], squares = 0;
+        for (int i = 0; i < PIXELS; i++) {
+            bool seen = c.masks[n] && c.mask[i] != 0;
+            expected[i] = seen ? c.y[i] - case_x0_hat(step, &c, n * PIXELS + i) : 0;
+            squares += expected[i] * expected[i];
+        }
+        double scale = step->normalise && squares > 0 ? 1 / sqrt(squares) : 1;
+        for (int i = 0; i < PIXELS; i++) /* four roundings of terms below 10; the norm's are averaged out */
+            CHECK_NEAR(u[n * PIXELS + i], scale * expected[i],
+                       scale * 4 * FLT_EPSILON * 10 + FLT_EPSILON * fabs(scale * expected[i]));
+    }
+}
+
+static void test_residual(const Backend *backend) {
+    ReverseStep step = {.from_x = 1.25f, .from_eps = -0.75f};
+    check_residual(backend, &step, true);
+    check_residual(backend, &step, false);
+    step.normalise = true;
+    check_residual(backend, &step, true);
+    check_residual(backend, &step, false); /* a norm of 0 */
 }
 
 int main(int argc, char **argv) {
@@ -467,11 +379,8 @@ int main(int argc, char **argv) {
     test_timesteps(backend);
     test_loss(backend);
     test_accumulate(backend);
-    test_collect(backend);
-    test_finish_gradient(backend);
-    test_plan_update(backend);
-    test_adamw(backend);
     test_reverse(backend);
+    test_residual(backend);
     test_backend_stop(backend);
     return test_result();
 }

@@ -17,7 +17,7 @@ static void machine_create(Machine *machine, const Rig *rig, Comm *comm, int64_t
     NetworkOptions options = {.unet = unet_options(config, shard, RIG_SIDE, RIG_SIDE),
                               .backend = rig->backend,
                               .workers = threads,
-                              .training = true};
+                              .gradients = NETWORK_TRAINING};
     CHECK_OK(schedule_create(config->diffusion_schedule, config->diffusion_steps,
                              config->diffusion_beta_start, config->diffusion_beta_end, &machine->schedule));
     CHECK_OK(network_create(&machine->network, &options));

@@ -10,7 +10,7 @@
 # Environment:
 #   DEVICE_ENV     a file to source first, for machines where the programs were carried to: it may define mpirun()
 #                  and on_device() (both start programs with the libraries they need) and set DEVICE, a folder with
-#                  bin/ddpm_mpi, bin/test_ops, bin/test_routines, bin/test_network and bin/test_cuda_*. Without it
+#                  bin/ddpm_mpi, bin/test_{ops,routines,update,network} and bin/test_cuda_*. Without it
 #                  the programs are those of build/.
 #   OUT            where results.txt, logs.txt and bench.json go (default ./gpu_check)
 #   PYTHON         a Python with h5py and torch (default: the first of python3, /usr/bin/python3 that has h5py)
@@ -230,7 +230,13 @@ host_math() {
     echo "$found programs"
 }
 
-routines() { if [ "$device" = cuda ]; then run_test test_routines cuda; else run_test test_routines; fi; }
+routines() {
+    local name where=()
+    [ "$device" = cpu ] || where=(cuda)
+    for name in test_routines test_update; do
+        run_test "$name" "${where[@]}" || return 1
+    done
+}
 
 autocast() {
     needs_gpu
@@ -306,11 +312,13 @@ killed() {
 
 sanitizer() {
     needs_gpu
-    local tool
+    local tool name
     tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) ||
         skip "no compute-sanitizer"
-    on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
-    on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/test_routines" cuda || return 1
+    for name in test_routines test_update; do
+        on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/$name" cuda || return 1
+        on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/$name" cuda || return 1
+    done
     for precision in $(precisions); do # libraries probe with calls that may fail: only memory errors count
         on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 \
             "$program" train "${small[@]}" --device "$device" --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=8 \

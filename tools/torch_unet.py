@@ -168,8 +168,9 @@ def command_ddim(a):
 
 
 def command_vectors(a):
-    """unet_small.h5: one network and batch; output, gradients and ten AdamW steps computed in float64 and rounded
-    once to float32.  Everything the C program reads is float32 and exactly what float64 started from."""
+    """unet_small.h5: one network and batch; output, gradients (of the loss with respect to the parameters, of
+    <eps, eps_hat> with respect to x_t) and ten AdamW steps computed in float64 and rounded once to float32.
+    Everything the C program reads is float32 and exactly what float64 started from."""
     import h5py
     import numpy as np
 
@@ -201,6 +202,9 @@ def command_vectors(a):
         write("eps", eps)
         for name, parameter in net32.named_parameters():
             write("parameters/" + name, parameter)
+        image = x_t.double().requires_grad_()
+        (product,) = torch.autograd.grad(net(image, t.double()), image, eps.double())
+        write("input_gradient", product)
 
         decayed = [p for p in net.parameters() if p.ndim > 1]
         plain = [p for p in net.parameters() if p.ndim == 1]  # biases, gamma and beta

@@ -241,7 +241,7 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
         combine(&arrays, dshift ? dshift + n * extent.channels : NULL, rstd + n * extent.groups, &extent);
         loops->finish(dx, x, addend ? addend + at : NULL, &arrays, &extent);
     }
-    for (int64_t c = 0; c < extent.channels; c++) {
+    for (int64_t c = 0; dgamma && c < extent.channels; c++) {
         dgamma[c] = (float)arrays.dgamma[c];
         dbeta[c] = (float)arrays.dbeta[c];
     }

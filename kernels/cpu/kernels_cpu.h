@@ -42,6 +42,7 @@ Status cpu_collect(const ShardTotals *shards, int64_t count, const BatchInput *b
 Status cpu_finish_gradient(const UpdateArguments *arguments);
 Status cpu_plan_update(const UpdateArguments *arguments);
 Status cpu_adamw(const UpdateArguments *arguments);
+Status cpu_residual(const ResidualArguments *arguments);
 Status cpu_reverse(const ReverseArguments *arguments);
 
 /* One line for people: "CPU, oneDNN 2.6.3, AVX-512". Static storage. (onednn.c) */

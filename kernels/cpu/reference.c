@@ -235,7 +235,8 @@ static void norm_backward_parameters(const NormBackward *a, const OpDescription 
     }
 }
 
-/* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma, dbeta, dshift or NULL */
+/* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma and dbeta or both NULL, dshift
+ * or NULL */
 static Status group_norm_backward(const PreparedOp *op, const void *const *in, void *const *out,
                                   void *scratch) {
     (void)scratch;
@@ -258,7 +259,8 @@ static Status group_norm_backward(const PreparedOp *op, const void *const *in, v
             Group g = group_of(d, n, k);
             norm_backward_data(&a, &g);
         }
-    norm_backward_parameters(&a, d);
+    if (a.dgamma)
+        norm_backward_parameters(&a, d);
     return STATUS_OK;
 }
 

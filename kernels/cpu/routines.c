@@ -215,40 +215,90 @@ static void reverse_unconditional(const ReverseStep *step, float *restrict x, co
 }
 
 static void reverse_conditional(const ReverseStep *step, float *restrict x, const float *restrict eps_hat,
-                                const float *restrict z, const float *restrict xi, const float *restrict mask,
+                                const float *restrict z, const float *restrict xi,
+                                const float *restrict direction, const float *restrict mask,
                                 const float *restrict y, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         float x0_hat = step->from_x * x[i] + step->from_eps * eps_hat[i];
         float residual = mask[i] != 0 ? y[i] - x0_hat : 0;
         float x0 = step->projection && mask[i] != 0 ? y[i] : x0_hat;
-        float next = step->mean_x0 * x0 + step->mean_x * x[i] + step->gain * residual + step->sigma * z[i];
+        float next = step->mean_x0 * x0 + step->mean_x * x[i] + step->gain * residual +
+                     step->guidance * direction[i] + step->sigma * z[i];
         if (step->replacement && mask[i] != 0)
             next = step->replace_y * y[i] + step->replace_noise * xi[i];
         x[i] = next;
     }
 }
 
-Status cpu_reverse(const ReverseArguments *a) {
+static void renoise(const ReverseStep *step, float *restrict x, const float *restrict xi, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        x[i] = step->renoise_x * x[i] + step->renoise_noise * xi[i];
+}
+
+/* J^T u of ReverseStep. */
+static void fill_direction(const ReverseStep *step, const float *restrict u, const float *restrict product,
+                           float *restrict direction, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        direction[i] = step->from_x * u[i] + step->from_eps * product[i];
+}
+
+/* Pixels [first, first + count) of sample n, count at most REVERSE_CHUNK. */
+static void reverse_chunk(const ReverseArguments *a, int64_t n, int64_t first, int64_t count) {
     const ReverseStep *step = a->step;
-    float z[REVERSE_CHUNK] = {0}, xi[REVERSE_CHUNK] = {0};
+    const float *mask = a->mask ? a->mask[n] : NULL;
+    const int64_t at = n * a->pixels + first;
+    float z[REVERSE_CHUNK] = {0}, xi[REVERSE_CHUNK] = {0}, direction[REVERSE_CHUNK] = {0};
+    if (step->sigma != 0)
+        normals_from(rng_key(a->seeds[n], RNG_SAMPLE_NOISE, a->rng_step, a->rng_samples[n]), first, z, count);
+    if (!mask) {
+        reverse_unconditional(step, a->x + at, a->eps_hat + at, z, count);
+    } else {
+        if (step->replacement && step->replace_noise != 0)
+            normals_from(rng_key(a->seeds[n], RNG_REPLACEMENT_NOISE, a->rng_step, a->rng_samples[n]), first,
+                         xi, count);
+        if (a->product)
+            fill_direction(step, a->residual + at, a->product + at, direction, count);
+        reverse_conditional(step, a->x + at, a->eps_hat + at, z, xi, direction, mask + first,
+                            a->observed[n] + first, count);
+    }
+    if (step->renoise_noise != 0) {
+        normals_from(rng_key(a->seeds[n], RNG_RENOISE, a->rng_step, a->rng_samples[n]), first, xi, count);
+        renoise(step, a->x + at, xi, count);
+    }
+}
+
+Status cpu_reverse(const ReverseArguments *a) {
+    for (int64_t n = 0; n < a->samples; n++)
+        for (int64_t first = 0; first < a->pixels; first += REVERSE_CHUNK)
+            reverse_chunk(a, n, first, a->pixels - first < REVERSE_CHUNK ? a->pixels - first : REVERSE_CHUNK);
+    return STATUS_OK;
+}
+
+/* Leaves m (y - x0_hat) in u and returns the sum of its squares. */
+static double residual_of_sample(const ReverseStep *step, const float *x, const float *eps_hat,
+                                 const float *mask, const float *y, float *u, int64_t pixels) {
+    double squares = 0;
+    for (int64_t i = 0; i < pixels; i++) {
+        float x0_hat = step->from_x * x[i] + step->from_eps * eps_hat[i];
+        u[i] = mask[i] != 0 ? y[i] - x0_hat : 0;
+        squares += (double)u[i] * (double)u[i];
+    }
+    return squares;
+}
+
+Status cpu_residual(const ResidualArguments *a) {
     for (int64_t n = 0; n < a->samples; n++) {
-        RngKey noise = rng_key(a->seeds[n], RNG_SAMPLE_NOISE, a->rng_step, a->rng_samples[n]);
-        RngKey replacement = rng_key(a->seeds[n], RNG_REPLACEMENT_NOISE, a->rng_step, a->rng_samples[n]);
-        const float *mask = a->mask ? a->mask[n] : NULL;
-        for (int64_t first = 0; first < a->pixels; first += REVERSE_CHUNK) {
-            int64_t count = a->pixels - first < REVERSE_CHUNK ? a->pixels - first : REVERSE_CHUNK;
-            int64_t at = n * a->pixels + first;
-            if (step->sigma != 0)
-                normals_from(noise, first, z, count);
-            if (!mask) {
-                reverse_unconditional(step, a->x + at, a->eps_hat + at, z, count);
-                continue;
-            }
-            if (step->replacement && step->replace_noise != 0)
-                normals_from(replacement, first, xi, count);
-            reverse_conditional(step, a->x + at, a->eps_hat + at, z, xi, mask + first, a->observed[n] + first,
-                                count);
+        const int64_t at = n * a->pixels;
+        float *u = a->residual + at;
+        if (!a->mask || !a->mask[n]) {
+            memset(u, 0, (size_t)a->pixels * sizeof *u);
+            continue;
         }
+        double squares =
+            residual_of_sample(a->step, a->x + at, a->eps_hat + at, a->mask[n], a->observed[n], u, a->pixels);
+        double scale = squares > 0 ? 1 / sqrt(squares) : 0;
+        for (int64_t i = 0; a->step->normalise && i < a->pixels; i++)
+            u[i] = (float)(u[i] * scale);
     }
     return STATUS_OK;
 }

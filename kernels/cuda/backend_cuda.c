@@ -93,6 +93,7 @@ static const Backend backend = {
     .finish_gradient = cuda_finish_gradient,
     .plan_update = cuda_plan_update,
     .adamw = cuda_adamw,
+    .residual = cuda_residual,
     .reverse = cuda_reverse,
 };
 

@@ -242,8 +242,10 @@ __device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &pla
           *dbeta = dgamma + plan.channels;
     for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
         int channel = place.first_channel + c, group = c / plan.width;
-        dgamma[channel] = a.sum_slope_xhat[c];
-        dbeta[channel] = a.sum_slope[c];
+        if (tensors.dgamma) {
+            dgamma[channel] = a.sum_slope_xhat[c];
+            dbeta[channel] = a.sum_slope[c];
+        }
         if (tensors.dshift)
             tensors.dshift[(int64_t)place.sample * plan.channels + channel] =
                 group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c], mean_1[group],
@@ -422,7 +424,8 @@ extern "C" Status cuda_group_norm_backward(const GroupNormPlan *plan, int64_t sa
     kernel<<<norm_blocks(plan, samples), plan->map.threads, plan->shared_bytes, cuda_context()->stream>>>(
         *plan, silu, *tensors);
     Status status = cuda_check_launch("group_norm_backward");
-    return status != STATUS_OK ? status
-                               : cuda_sum_parts(tensors->parts, samples, 2 * (int64_t)plan->channels,
-                                                tensors->dgamma, plan->channels, tensors->dbeta);
+    return status != STATUS_OK || !tensors->dgamma
+               ? status
+               : cuda_sum_parts(tensors->parts, samples, 2 * (int64_t)plan->channels, tensors->dgamma,
+                                plan->channels, tensors->dbeta);
 }

@@ -38,6 +38,7 @@ enum { CUDA_PIECE_ELEMENTS = 4096 };
 Status cuda_finish_gradient(const UpdateArguments *arguments);
 Status cuda_plan_update(const UpdateArguments *arguments);
 Status cuda_adamw(const UpdateArguments *arguments);
+Status cuda_residual(const ResidualArguments *arguments);
 Status cuda_reverse(const ReverseArguments *arguments);
 
 /* The backend, registered in kernels/backend.c where it was built. (backend_cuda.c) */

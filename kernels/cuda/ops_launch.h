@@ -26,8 +26,8 @@ typedef struct GroupNormBackwardTensors {
     const float *shift, *gamma, *beta, *mean, *rstd; /* as in the forward pass */
     const void *dy, *addend;                         /* T; addend may be NULL */
     void *dx;                                        /* T */
-    float *dgamma, *dbeta, *dshift;                  /* (C), (C), (N,C) or NULL */
-    float *parts;                                    /* scratch: (N, 2, C) */
+    float *dgamma, *dbeta, *dshift;                  /* (C), (C), (N,C); dshift or both others may be NULL */
+    float *parts;                                    /* scratch: (N, 2, C); not used without dgamma */
 } GroupNormBackwardTensors;
 
 /* Allows the plan's shared memory; call once, when the op is prepared. */

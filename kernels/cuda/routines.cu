@@ -212,22 +212,52 @@ __global__ void __launch_bounds__(THREADS) reverse_kernel(const ReverseArguments
         return;
     const float *mask = a.mask ? a.mask[n] : NULL;
     const float *observed = mask ? a.observed[n] : NULL;
-    float z[NORMALS] = {0, 0, 0, 0}, xi[NORMALS] = {0, 0, 0, 0};
+    const bool guided = mask && a.product, renoised = step.renoise_noise != 0;
+    float z[NORMALS] = {0, 0, 0, 0}, xi[NORMALS] = {0, 0, 0, 0}, again[NORMALS] = {0, 0, 0, 0};
     if (step.sigma != 0)
         rng_normals(rng_key(a.seeds[n], RNG_SAMPLE_NOISE, a.rng_step, a.rng_samples[n]), (uint32_t)group, z);
     if (mask && step.replacement && step.replace_noise != 0)
         rng_normals(rng_key(a.seeds[n], RNG_REPLACEMENT_NOISE, a.rng_step, a.rng_samples[n]), (uint32_t)group,
                     xi);
+    if (renoised)
+        rng_normals(rng_key(a.seeds[n], RNG_RENOISE, a.rng_step, a.rng_samples[n]), (uint32_t)group, again);
 #pragma unroll
     for (int k = 0; k < NORMALS; k++) {
         int64_t i = group * NORMALS + k, at = n * a.pixels + i;
         if (i >= a.pixels)
             break;
         float x = a.x[at], eps_hat = a.eps_hat[at];
+        float direction = guided ? reverse_x0_hat(&step, a.residual[at], a.product[at]) : 0;
         bool seen = mask && mask[i] != 0;
-        a.x[at] = mask ? reverse_observed(&step, x, eps_hat, z[k], xi[k], seen, seen ? observed[i] : 0)
-                       : reverse_unobserved(&step, x, eps_hat, z[k]);
+        float next =
+            mask ? reverse_observed(&step, x, eps_hat, z[k], xi[k], direction, seen, seen ? observed[i] : 0)
+                 : reverse_unobserved(&step, x, eps_hat, z[k]);
+        a.x[at] = renoised ? reverse_renoised(&step, next, again[k]) : next;
     }
+}
+
+/* Block n: sample n. */
+__global__ void __launch_bounds__(THREADS)
+    residual_kernel(const ResidualArguments a, const ReverseStep step) {
+    __shared__ double shared_scale;
+    const int64_t n = blockIdx.x, first = n * a.pixels;
+    const float *mask = a.mask ? a.mask[n] : NULL;
+    const float *observed = mask ? a.observed[n] : NULL;
+    double squares = 0;
+    for (int64_t i = threadIdx.x; i < a.pixels; i += THREADS) {
+        bool seen = mask && mask[i] != 0;
+        float u = reverse_residual(&step, a.x[first + i], a.eps_hat[first + i], seen, seen ? observed[i] : 0);
+        a.residual[first + i] = u;
+        squares += (double)u * (double)u;
+    }
+    if (!step.normalise)
+        return;
+    squares = block_sum(squares);
+    if (threadIdx.x == 0)
+        shared_scale = squares > 0 ? 1 / sqrt(squares) : 0;
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < a.pixels; i += THREADS) /* its own values: no other thread's */
+        a.residual[first + i] = normalised_residual(a.residual[first + i], shared_scale);
 }
 
 } // namespace
@@ -284,6 +314,13 @@ extern "C" Status cuda_adamw(const UpdateArguments *a) {
     if (a->piece_count > 0)
         adamw_kernel<<<(unsigned)a->piece_count, THREADS, 0, cuda_context()->stream>>>(*a);
     return cuda_check_launch("adamw");
+}
+
+extern "C" Status cuda_residual(const ResidualArguments *a) {
+    if (a->samples == 0)
+        return STATUS_OK;
+    residual_kernel<<<(unsigned)a->samples, THREADS, 0, cuda_context()->stream>>>(*a, *a->step);
+    return cuda_check_launch("residual");
 }
 
 extern "C" Status cuda_reverse(const ReverseArguments *a) {

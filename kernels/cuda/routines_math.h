@@ -126,16 +126,32 @@ ROUTINES_FUNCTION float reverse_unobserved(const ReverseStep *step, float x, flo
     return exact_add(mean, exact_multiply(step->sigma, z));
 }
 
-/* A sample with an observation; y is used only where the pixel is seen, and may be NaN elsewhere. */
+/* A sample with an observation; y is used only where the pixel is seen, and may be NaN elsewhere. The
+ * direction is reverse_x0_hat(step, u, J_eps^T u), or 0. */
 ROUTINES_FUNCTION float reverse_observed(const ReverseStep *step, float x, float eps_hat, float z, float xi,
-                                         bool seen, float y) {
+                                         float direction, bool seen, float y) {
     float x0_hat = reverse_x0_hat(step, x, eps_hat);
     float residual = seen ? exact_subtract(y, x0_hat) : 0;
     float mean = reverse_mean(step, step->projection && seen ? y : x0_hat, x);
     float guided = exact_add(mean, exact_multiply(step->gain, residual));
+    guided = exact_add(guided, exact_multiply(step->guidance, direction));
     if (step->replacement && seen)
         return exact_add(exact_multiply(step->replace_y, y), exact_multiply(step->replace_noise, xi));
     return exact_add(guided, exact_multiply(step->sigma, z));
+}
+
+ROUTINES_FUNCTION float reverse_renoised(const ReverseStep *step, float next, float xi) {
+    return exact_add(exact_multiply(step->renoise_x, next), exact_multiply(step->renoise_noise, xi));
+}
+
+/* m (y - x0_hat), and its share of the sample's norm; scale is 1 / norm, 0 where that is 0. */
+ROUTINES_FUNCTION float reverse_residual(const ReverseStep *step, float x, float eps_hat, bool seen,
+                                         float y) {
+    return seen ? exact_subtract(y, reverse_x0_hat(step, x, eps_hat)) : 0;
+}
+
+ROUTINES_FUNCTION float normalised_residual(float residual, double scale) {
+    return (float)(residual * scale);
 }
 
 #endif

@@ -183,6 +183,8 @@ Status arguments_parse(Arguments *arguments, const CommandDescription *command, 
     if (arguments->config_file)
         TRY(config_load_file(&arguments->config, arguments->config_file));
     TRY(parse_pass(&parser, true));
+    arguments->exact_prior =
+        (command->flags & ARGUMENT_PRIOR) && strcmp(arguments->config.prior_name, "network") != 0;
     if (!arguments->checkpoint)
         TRY(config_check(&arguments->config));
 done:

@@ -24,6 +24,7 @@ typedef enum ArgumentFlag {
     ARGUMENT_CHECKPOINT_OPTIONAL = 4, /* --checkpoint F */
     ARGUMENT_DOT = 8,                 /* --dot */
     ARGUMENT_JSON = 16,               /* --json */
+    ARGUMENT_PRIOR = 32,              /* draws from an exact prior where prior.name names one */
 } ArgumentFlag;
 
 typedef struct CommandDescription {
@@ -46,7 +47,8 @@ typedef struct Arguments {
     const char *checkpoint;  /* NULL: not given */
     const char *word;        /* NULL: the command has none */
     bool dot, json, help;
-    Config config; /* defaults, then --config, then --set and the command's options in their order */
+    bool exact_prior; /* the command draws from an exact prior, which is computed on the CPU */
+    Config config;    /* defaults, then --config, then --set and the command's options in their order */
 } Arguments;
 
 /* Parses argv[0..argc), the words after the command's name. No file but --config is opened, and that one only

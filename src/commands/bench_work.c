@@ -182,7 +182,7 @@ static Status create_generator(BenchWork *work, Generator *generator) {
     TRY(unet_build_trainable(graph, &unet));
     TRY(ALLOCATE(&parameters, graph->parameter_elements));
     network_initialise(graph, config->seed, parameters);
-    TRY(generator_create(generator, work->session, BENCH_IMAGE_SIZE, BENCH_IMAGE_SIZE, parameters));
+    TRY(generator_create(generator, work->session, BENCH_IMAGE_SIZE, BENCH_IMAGE_SIZE, parameters, false));
     work->parameter_count = graph->parameter_elements;
     work->flops_per_image = flops_per_image(graph, false);
 done:

@@ -106,13 +106,14 @@ void trained_model_release(TrainedModel *model) {
 }
 
 Status generator_create(Generator *generator, Session *session, int64_t height, int64_t width,
-                        const float *parameters) {
+                        const float *parameters, bool vjp) {
     Status status = STATUS_OK;
     const Config *config = &session->arguments.config;
     NetworkOptions options = {
         .unet = unet_options(config, config->train_shard, height, width),
         .backend = session->backend,
         .workers = session->threads,
+        .gradients = vjp ? NETWORK_INPUT_GRADIENT : NETWORK_FORWARD,
     };
     *generator = (Generator){.session = session, .height = height, .width = width};
     TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
@@ -129,12 +130,48 @@ done:
     return status;
 }
 
+Status generator_create_prior(Generator *generator, Session *session, const Prior *prior) {
+    Status status = STATUS_OK;
+    const Config *config = &session->arguments.config;
+    *generator = (Generator){
+        .session = session, .height = prior_height(prior), .width = prior_width(prior), .prior = prior};
+    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
+                        config->diffusion_beta_end, &generator->schedule));
+    TRY(prior_denoiser_create(prior, generator->schedule, session->backend, config->train_shard,
+                              session->threads, &generator->denoiser));
+done:
+    if (status != STATUS_OK)
+        generator_release(generator);
+    return status;
+}
+
 void generator_release(Generator *generator) {
+    if (generator->prior)
+        prior_denoiser_release(&generator->denoiser);
+    exact_draws_release(&generator->exact);
     if (generator->session && generator->parameters)
         generator->session->backend->release(generator->parameters);
     network_destroy(generator->network);
     schedule_destroy(generator->schedule);
     *generator = (Generator){0};
+}
+
+SamplerOptions sampler_options(const Config *config) {
+    return (SamplerOptions){
+        .sigma_y = config->posterior_sigma_y,
+        .lambda_max = config->posterior_lambda_max,
+        .lambda_min = config->posterior_lambda_min,
+        .power = config->posterior_power,
+        .c = config->posterior_c,
+        .max_gain = config->posterior_max_gain,
+        .jumps = config->posterior_jumps,
+        .zeta = config->posterior_zeta,
+        .calibrated_v = config->posterior_calibrated_v,
+        .pigdm_v = config->posterior_pigdm_v,
+        .tds_v = config->posterior_tds_v,
+        .particles = config->posterior_particles,
+        .draws_per_run = config->posterior_draws_per_run,
+    };
 }
 
 typedef struct DrawProgress {
@@ -152,52 +189,81 @@ static void print_progress(void *context, int64_t done, int64_t total) {
                      log_duration(done > 0 ? elapsed * (1 - share) / share : -1, text));
 }
 
-Status generator_draw(Generator *generator, const GeneratorRequest *request) {
+/* seeds, rng_samples and observations of draws that all see one observation: owned by the caller. */
+typedef struct DrawLists {
+    uint64_t *seeds;
+    uint32_t *rng_samples;
+    const Observation **observations;
+} DrawLists;
+
+static Status fill_lists(const GeneratorRequest *request, DrawLists *lists) {
+    Status status = STATUS_OK;
+    TRY(ALLOCATE(&lists->seeds, request->count));
+    TRY(ALLOCATE(&lists->rng_samples, request->count));
+    TRY(ALLOCATE(&lists->observations, request->count));
+    for (int64_t i = 0; i < request->count; i++) {
+        lists->seeds[i] = request->seed;
+        lists->rng_samples[i] = (uint32_t)i;
+        lists->observations[i] = request->observation;
+    }
+done:
+    return status;
+}
+
+static Status run_plan(Generator *generator, const GeneratorRequest *request, GenerateArguments *arguments) {
     Status status = STATUS_OK;
     SamplerPlan *plan = NULL;
-    uint64_t *seeds = NULL;
-    uint32_t *rng_samples = NULL;
-    const Observation **observations = NULL;
-    DrawProgress progress = {request, clock_seconds()};
     char text[32];
+    double start = clock_seconds();
     TRY(sampler_plan_create(request->sampler, generator->schedule, &request->options, &plan));
     if (plan->max_gain > 0 && !request->quiet)
-        log_info("%s: largest guidance gain %.3g, at t = %lld", request->sampler, plan->max_gain,
-                 (long long)plan->max_gain_t);
+        log_info("%s: largest guidance gain %.3g, at t = %lld; posterior.max_gain lowered it in %lld of %lld "
+                 "steps",
+                 request->sampler, plan->max_gain, (long long)plan->max_gain_t, (long long)plan->capped_steps,
+                 (long long)plan->count);
     if (request->max_gain)
         *request->max_gain = plan->max_gain;
-    TRY(ALLOCATE(&seeds, request->count));
-    TRY(ALLOCATE(&rng_samples, request->count));
-    TRY(ALLOCATE(&observations, request->count));
-    for (int64_t i = 0; i < request->count; i++) {
-        seeds[i] = request->seed;
-        rng_samples[i] = (uint32_t)i;
-        observations[i] = request->observation;
-    }
-    GenerateArguments arguments = {
-        .comm = generator->session->comm,
-        .denoiser = &generator->denoiser,
-        .plan = plan,
-        .count = request->count,
-        .seeds = seeds,
-        .rng_samples = rng_samples,
-        .observations = request->observation ? observations : NULL,
-        .x_start = request->x_start,
-        .samples = request->samples,
-        .progress = print_progress,
-        .progress_context = &progress,
-        .stop = interrupt_flag(),
-    };
-    TRY(generate_samples(&arguments));
-    double seconds = clock_seconds() - progress.start;
+    arguments->plan = plan;
+    TRY(generate_samples(arguments));
+    double seconds = clock_seconds() - start;
     if (!request->quiet)
         log_progress(true, "%s: %lld images, %lld steps each, in %s (%.1f images/s)", request->sampler,
                      (long long)request->count, (long long)plan->count, log_duration(seconds, text),
                      (double)request->count / seconds);
 done:
     sampler_plan_destroy(plan);
-    free(seeds);
-    free(rng_samples);
-    free(observations);
+    return status;
+}
+
+Status generator_draw(Generator *generator, const GeneratorRequest *request) {
+    Status status = STATUS_OK;
+    DrawLists lists = {0};
+    DrawProgress progress = {request, clock_seconds()};
+    bool listed = request->seeds != NULL, observed = request->observation || request->observations;
+    if (!listed)
+        TRY(fill_lists(request, &lists));
+    GenerateArguments arguments = {
+        .comm = request->comm ? request->comm : generator->session->comm,
+        .denoiser = &generator->denoiser,
+        .count = request->count,
+        .seeds = listed ? request->seeds : lists.seeds,
+        .rng_samples = listed ? request->rng_samples : lists.rng_samples,
+        .observations = !observed ? NULL
+                        : listed  ? request->observations
+                                  : lists.observations,
+        .x_start = request->x_start,
+        .samples = request->samples,
+        .progress = request->progress ? request->progress : print_progress,
+        .progress_context = request->progress ? request->progress_context : &progress,
+        .stop = request->stop ? request->stop : interrupt_flag(),
+    };
+    if (strcmp(request->sampler, EXACT_SAMPLER) == 0)
+        TRY(exact_draws(&generator->exact, generator->prior, request->options.sigma_y, &arguments));
+    else
+        TRY(run_plan(generator, request, &arguments));
+done:
+    free(lists.seeds);
+    free(lists.rng_samples);
+    free(lists.observations);
     return status;
 }

@@ -106,7 +106,8 @@ static void print_tensors(const Checkpoint *checkpoint) {
 /* What the backend needs on top of the plan: its kernels' scratch and re-laid parameters. */
 static Status print_kernels(const Session *session, const UnetOptions *unet) {
     Status status = STATUS_OK;
-    NetworkOptions options = {.unet = *unet, .backend = session->backend, .workers = 1, .training = true};
+    NetworkOptions options = {
+        .unet = *unet, .backend = session->backend, .workers = 1, .gradients = NETWORK_TRAINING};
     Network *network = NULL;
     char scratch[DESCRIBE_NUMBER_BYTES], packed[DESCRIBE_NUMBER_BYTES], total[DESCRIBE_NUMBER_BYTES];
     TRY(network_create(&network, &options));

@@ -5,81 +5,61 @@
 #include <string.h>
 
 #include "commands/commands.h"
-#include "commands/generation.h"
 #include "commands/product_report.h"
+#include "commands/source.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "diffusion/ensemble.h"
 #include "io/figures.h"
-#include "io/idx.h"
 #include "io/results.h"
 
 typedef struct PosteriorRun {
     Session *session;
-    TrainedModel model;
+    Source source;
+    Truths truths; /* one */
     Generator generator;
     Observation *observation;
-    int64_t test_index; /* of the image in the test split */
-    float *draws;       /* (draws, height, width), rank 0 */
+    float *draws; /* (draws, height, width), rank 0 */
     double seconds, max_gain;
 } PosteriorRun;
 
-/* Rank 0: the posterior.image-th image of posterior.class in the test split; pixels is the caller's to free.
+/* The default class is for images of the test split: a prior's draw is of a class only if that was asked for.
  */
-static Status find_image(const PosteriorRun *run, int64_t *index, uint8_t **pixels) {
-    Status status = STATUS_OK;
+static int64_t asked_class(const PosteriorRun *run) {
     const Config *config = &run->session->arguments.config;
-    Dataset test = {0};
-    int64_t seen = 0, count;
-    TRY(dataset_load(config->data_dir, "t10k", 0, &test));
-    if (test.height != run->model.height || test.width != run->model.width)
-        FAIL(STATUS_BAD_INPUT,
-             "%s: test images are %lldx%lld pixels, the checkpoint was trained on %lldx%lld",
-             config->data_dir, (long long)test.height, (long long)test.width, (long long)run->model.height,
-             (long long)run->model.width);
-    *index = -1;
-    for (int64_t i = 0; i < test.count; i++)
-        if (test.labels[i] == config->posterior_class && seen++ == config->posterior_image)
-            *index = i;
-    if (*index < 0)
-        FAIL(STATUS_BAD_INPUT,
-             "posterior.image: expected 0 to %lld (the test split has %lld images of class %lld), found %lld",
-             (long long)seen - 1, (long long)seen, (long long)config->posterior_class,
-             (long long)config->posterior_image);
-    count = test.height * test.width;
-    TRY(ALLOCATE(pixels, count));
-    memcpy(*pixels, test.pixels + *index * count, (size_t)count);
-done:
-    dataset_release(&test);
-    return status;
+    bool drawn = run->source.prior && strcmp(config->posterior_truth, "test") != 0;
+    return drawn && !config_was_set(config, "posterior.class") ? -1 : config->posterior_class;
 }
 
 /* Collective. */
 static Status observe(PosteriorRun *run) {
     Status status = STATUS_OK;
-    Comm *comm = run->session->comm;
     const Config *config = &run->session->arguments.config;
-    uint8_t *pixels = NULL;
-    int64_t count = run->model.height * run->model.width;
+    float *image = NULL;
+    ConfigSelection selection = {.count = 1, .listed = true, .values = {config->posterior_image}};
+    TruthChoice choice = {
+        .images = &selection,
+        .label = asked_class(run),
+        .images_key = "posterior.image",
+        .label_key = "posterior.class",
+    };
     ObservationSettings settings = {
         .fraction = config->posterior_fraction,
         .mask_seed = config->posterior_mask_seed,
         .sigma_y = config->posterior_sigma_y,
         .observation_noise = config->posterior_observation_noise,
-        .seed = config->seed,
+        .seed = unit_noise_seed(config->seed, config->posterior_mask_seed),
     };
-    if (run->session->root)
-        status = find_image(run, &run->test_index, &pixels);
-    TRY(comm_agree(comm, status));
-    if (!run->session->root)
-        TRY(ALLOCATE(&pixels, count));
-    TRY(comm_broadcast(comm, &run->test_index, sizeof run->test_index, 0));
-    TRY(comm_broadcast(comm, pixels, (size_t)count, 0));
-    status = observation_create(&settings, pixels, run->model.height, run->model.width, run->test_index,
-                                &run->observation);
-    TRY(comm_agree(comm, status));
+    TRY(truths_find(run->session, &run->source, &choice, &run->truths));
+    status = ALLOCATE(&image, run->source.height * run->source.width);
+    if (status == STATUS_OK)
+        status = truths_image(&run->truths, 0, image);
+    if (status == STATUS_OK)
+        status = observation_create_from(&settings, image, run->source.height, run->source.width,
+                                         run->truths.index[0], &run->observation);
+    TRY(comm_agree(run->session->comm, status));
 done:
-    free(pixels);
+    free(image);
     return status;
 }
 
@@ -87,22 +67,14 @@ static Status draw(PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
     if (run->session->root)
-        TRY(ALLOCATE(&run->draws, config->posterior_draws * run->model.height * run->model.width));
+        TRY(ALLOCATE(&run->draws, config->posterior_draws * run->source.height * run->source.width));
     GeneratorRequest request = {
         .sampler = config->posterior_sampler,
-        .options =
-            {
-                .lambda_max = config->posterior_lambda_max,
-                .lambda_min = config->posterior_lambda_min,
-                .power = config->posterior_power,
-                .sigma_y = config->posterior_sigma_y,
-                .c = config->posterior_c,
-            },
+        .options = sampler_options(config),
         .count = config->posterior_draws,
         .observation = run->observation,
-        .seed =
-            rng_derive_seed(config->seed, (uint32_t)run->test_index, (uint32_t)config->posterior_mask_seed,
-                            (uint32_t)(config->posterior_mask_seed >> 32)),
+        .seed = unit_draw_seed(config->seed, config->posterior_mask_seed, run->observation->observed_count,
+                               run->truths.index[0]),
         .samples = run->draws,
         .max_gain = &run->max_gain,
     };
@@ -113,12 +85,16 @@ done:
     return status;
 }
 
-/* "guided, 20 % observed, class 7, test image 0, 16 draws" */
+/* "guided, 20 % of the pixels observed, class 7, test image 12, 16 draws" */
 static void describe(const PosteriorRun *run, char text[400]) {
     const Config *config = &run->session->arguments.config;
-    snprintf(text, 400, "%s, %.3g %% of the pixels observed, class %lld, image %lld of it, %lld draws",
-             config->posterior_sampler, 100 * config->posterior_fraction, (long long)config->posterior_class,
-             (long long)config->posterior_image, (long long)config->posterior_draws);
+    char prior[64] = "";
+    if (run->source.prior)
+        snprintf(prior, sizeof prior, "%s prior, ", run->source.name);
+    snprintf(text, 400, "%s%s, %.3g %% of the pixels observed, class %lld, %s %lld, %lld draws", prior,
+             config->posterior_sampler, 100 * config->posterior_fraction, (long long)run->truths.label[0],
+             run->truths.drawn ? "draw" : "test image", (long long)run->truths.index[0],
+             (long long)config->posterior_draws);
 }
 
 static Status draw_figure(const PosteriorRun *run, const uint8_t *mask) {
@@ -127,7 +103,7 @@ static Status draw_figure(const PosteriorRun *run, const uint8_t *mask) {
     const Observation *observation = run->observation;
     char path[FILE_PATH_BYTES], name[128], caption[400];
     float *mean = NULL, *deviation = NULL;
-    int64_t pixels = run->model.height * run->model.width;
+    int64_t pixels = run->source.height * run->source.width;
     TRY(ALLOCATE(&mean, pixels));
     TRY(ALLOCATE(&deviation, pixels));
     ensemble_moments(run->draws, config->posterior_draws, pixels, mean, deviation);
@@ -140,8 +116,8 @@ static Status draw_figure(const PosteriorRun *run, const uint8_t *mask) {
         .standard_deviation = deviation,
         .draws = run->draws,
         .count = config->posterior_draws,
-        .height = (int)run->model.height,
-        .width = (int)run->model.width,
+        .height = (int)run->source.height,
+        .width = (int)run->source.width,
         .caption = caption,
     };
     snprintf(name, sizeof name, "figures/posterior_%.40s_%.3gpct.png", config->posterior_sampler,
@@ -155,57 +131,98 @@ done:
     return status;
 }
 
-enum { GROUP_METRICS = 6 };
-
-static void add_group(const char *const names[GROUP_METRICS], const EnsembleMetrics *metrics,
-                      NamedValue *values) {
-    values[0] = value_integer(names[0], metrics->pixels);
-    values[1] = value_number(names[1], metrics->rmse);
-    values[2] = value_number(names[2], metrics->psnr);
-    values[3] = value_number(names[3], metrics->spread);
-    values[4] = value_number(names[4], metrics->coverage);
-    values[5] = value_number(names[5], metrics->crps);
+/* values: from the group's PIXELS on. */
+static void print_group(const char *name, const double *values) {
+    log_info("%s pixels (%.0f): RMSE %.4f, PSNR %.2f dB, spread %.4f, coverage %.3f and %.3f, CRPS %.4f",
+             name, values[ENSEMBLE_MISSING_PIXELS], values[ENSEMBLE_MISSING_RMSE],
+             values[ENSEMBLE_MISSING_PSNR], values[ENSEMBLE_MISSING_SPREAD],
+             values[ENSEMBLE_MISSING_COVERAGE50], values[ENSEMBLE_MISSING_COVERAGE90],
+             values[ENSEMBLE_MISSING_CRPS]);
 }
 
-static void print_group(const char *name, const EnsembleMetrics *metrics, double nominal) {
-    log_info(
-        "%s pixels (%lld): RMSE %.4f, PSNR %.2f dB, spread %.4f, coverage %.3f (nominal %.3f), CRPS %.4f",
-        name, (long long)metrics->pixels, metrics->rmse, metrics->psnr, metrics->spread, metrics->coverage,
-        nominal, metrics->crps);
+/* Labels of the draws and exact weights of the labels, where the prior is exact. */
+static Status read_labels(PosteriorRun *run, EnsembleInput *input, int **labels, double **weights) {
+    Status status = STATUS_OK;
+    const Prior *prior = run->source.prior;
+    if (!prior)
+        return STATUS_OK;
+    TRY(ALLOCATE(labels, input->draw_count));
+    TRY(ALLOCATE(weights, prior_labels(prior)));
+    for (int64_t i = 0; i < input->draw_count; i++)
+        TRY(prior_classify(prior, input->draws + i * prior_pixels(prior), &(*labels)[i]));
+    TRY(exact_draws_observe(&run->generator.exact, prior, input->sigma_y, run->observation));
+    exact_posterior_label_weights(run->generator.exact.posterior, *weights);
+    input->label_count = (int)prior_labels(prior);
+    input->labels = *labels;
+    input->label_weights = *weights;
+    input->true_label = (int)run->truths.label[0];
+done:
+    return status;
 }
 
-static Status write_metrics(const PosteriorRun *run) {
+static Status measure(PosteriorRun *run, EnsembleReport *report) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
-    static const char *const observed[GROUP_METRICS] = {"observed.pixels",   "observed.rmse",
-                                                        "observed.psnr",     "observed.spread",
-                                                        "observed.coverage", "observed.crps"};
-    static const char *const missing[GROUP_METRICS] = {"missing.pixels", "missing.rmse",     "missing.psnr",
-                                                       "missing.spread", "missing.coverage", "missing.crps"};
-    NamedValue values[12 + 2 * GROUP_METRICS];
+    int *labels = NULL;
+    double *weights = NULL;
+    EnsembleInput input = {
+        .draw_count = config->posterior_draws,
+        .height = run->source.height,
+        .width = run->source.width,
+        .draws = run->draws,
+        .truth = run->observation->truth,
+        .mask = run->observation->mask,
+        .y = run->observation->y,
+        .sigma_y = config->posterior_sigma_y,
+        .true_label = -1,
+    };
+    TRY(read_labels(run, &input, &labels, &weights));
+    TRY(ensemble_measure(&input, report));
+    print_group("missing", report->values + ENSEMBLE_MISSING_PIXELS);
+    print_group("observed", report->values + ENSEMBLE_OBSERVED_PIXELS);
+    log_info("exact draws would have coverage %.3f and %.3f; SSIM of the mean %.3f",
+             ensemble_nominal_coverage(input.draw_count, 0.5),
+             ensemble_nominal_coverage(input.draw_count, 0.9), report->values[ENSEMBLE_IMAGE_SSIM]);
+    if (labels)
+        log_info("total variation of the labels' weights %.3f (exact draws: %.3f on average)",
+                 report->values[ENSEMBLE_IMAGE_TV], report->values[ENSEMBLE_IMAGE_TV_EXACT]);
+done:
+    free(labels);
+    free(weights);
+    return status;
+}
+
+static Status write_metrics(PosteriorRun *run) {
+    Status status = STATUS_OK;
+    const Config *config = &run->session->arguments.config;
+    NamedValue values[16 + ENSEMBLE_METRIC_COUNT];
     EnsembleReport report;
     char path[FILE_PATH_BYTES];
     int count = 0;
-    TRY(ensemble_measure(run->draws, config->posterior_draws, run->observation->truth, run->observation->mask,
-                         run->model.height * run->model.width, &report));
-    print_group("missing", &report.missing, report.nominal_coverage);
-    print_group("observed", &report.observed, report.nominal_coverage);
+    TRY(measure(run, &report));
     values[count++] = value_text("sampler", config->posterior_sampler);
     values[count++] = value_number("fraction", config->posterior_fraction);
-    values[count++] = value_integer("test_index", run->test_index);
+    values[count++] = value_text("prior", run->source.name);
+    values[count++] = value_text("truth", run->truths.drawn ? "prior" : "test");
+    values[count++] = value_integer("truth_index", run->truths.index[0]);
+    values[count++] = value_integer("label", run->truths.label[0]);
     values[count++] = value_integer("draws", config->posterior_draws);
-    values[count++] = value_number("nominal_coverage", report.nominal_coverage);
+    values[count++] =
+        value_number("nominal_coverage50", ensemble_nominal_coverage(config->posterior_draws, 0.5));
+    values[count++] =
+        value_number("nominal_coverage90", ensemble_nominal_coverage(config->posterior_draws, 0.9));
     values[count++] = value_number("max_guidance_gain", run->max_gain);
-    add_group(missing, &report.missing, &values[count]);
-    count += GROUP_METRICS;
-    add_group(observed, &report.observed, &values[count]);
-    count += GROUP_METRICS;
+    for (int i = 0; i < ENSEMBLE_METRIC_COUNT; i++) {
+        const EnsembleMetricRow *row = ensemble_metric((EnsembleMetric)i);
+        if (row->group != ENSEMBLE_IMAGE || !isnan(report.values[i])) /* nothing reads the draws' labels */
+            values[count++] = value_number(row->name, report.values[i]);
+    }
     values[count++] = value_number("seconds", run->seconds);
     values[count++] = value_text("device", run->session->backend->description);
     values[count++] = value_integer("ranks", comm_size(run->session->comm));
     values[count++] = value_integer("threads", run->session->threads);
-    values[count++] = value_text("checkpoint", run->model.path);
-    values[count++] = value_text("checkpoint_checksum", run->model.checksum);
+    values[count++] = value_text("checkpoint", run->source.model.path);
+    values[count++] = value_text("checkpoint_checksum", run->source.model.checksum);
     TRY(session_path(run->session, "metrics.json", path));
     TRY(metrics_write(path, count, values));
 done:
@@ -223,7 +240,10 @@ static Status write_results(const PosteriorRun *run, const uint8_t *mask) {
         value_number("fraction", config->posterior_fraction),
         value_integer("class", config->posterior_class),
         value_integer("image", config->posterior_image),
-        value_integer("test_index", run->test_index),
+        value_text("prior", run->source.name),
+        value_text("truth", run->truths.drawn ? "prior" : "test"),
+        value_integer("truth_index", run->truths.index[0]),
+        value_integer("label", run->truths.label[0]),
         value_unsigned("mask_seed", config->posterior_mask_seed),
         value_unsigned("seed", config->seed),
         value_number("lambda_max", config->posterior_lambda_max),
@@ -233,13 +253,13 @@ static Status write_results(const PosteriorRun *run, const uint8_t *mask) {
         value_number("c", config->posterior_c),
         value_boolean("observation_noise", config->posterior_observation_noise),
         value_text("weights", config->sample_weights),
-        value_text("checkpoint", run->model.path),
-        value_text("checkpoint_checksum", run->model.checksum),
+        value_text("checkpoint", run->source.model.path),
+        value_text("checkpoint_checksum", run->source.model.checksum),
         value_json("config", json),
     };
     TRY(session_path(run->session, "posterior.h5", path));
     TRY(posterior_write(path, observation->truth, mask, observation->y, run->draws, config->posterior_draws,
-                        run->model.height, run->model.width, (int)(sizeof attributes / sizeof *attributes),
+                        run->source.height, run->source.width, (int)(sizeof attributes / sizeof *attributes),
                         attributes));
 done:
     free(json);
@@ -247,10 +267,10 @@ done:
 }
 
 /* Rank 0. */
-static Status write_products(const PosteriorRun *run) {
+static Status write_products(PosteriorRun *run) {
     Status status = STATUS_OK;
     uint8_t *mask = NULL;
-    int64_t pixels = run->model.height * run->model.width;
+    int64_t pixels = run->source.height * run->source.width;
     TRY(ALLOCATE(&mask, pixels));
     for (int64_t i = 0; i < pixels; i++)
         mask[i] = run->observation->mask[i] != 0;
@@ -265,16 +285,19 @@ done:
 static Status run_posterior(Session *session) {
     Status status = STATUS_OK;
     PosteriorRun run = {.session = session};
+    const Sampler *sampler = NULL;
     int64_t count = 0;
     bool opened = false;
     session_announce(session);
-    TRY(trained_model_load(session, &run.model));
+    TRY(source_check(session));
+    TRY(source_load(session, &run.source));
+    TRY(exact_draws_find(run.source.prior, session->arguments.config.posterior_sampler, &sampler));
     count = session->arguments.config.posterior_draws;
     TRY(observe(&run));
     TRY(session_open_run(session, false));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
-    TRY(generator_create(&run.generator, session, run.model.height, run.model.width, run.model.parameters));
+    TRY(source_generator(&run.source, session, sampler && sampler->jacobian, &run.generator));
     TRY(draw(&run));
     if (session->root)
         TRY(write_products(&run));
@@ -285,7 +308,8 @@ done:
     free(run.draws);
     observation_destroy(run.observation);
     generator_release(&run.generator);
-    trained_model_release(&run.model);
+    truths_release(&run.truths);
+    source_release(&run.source);
     return status;
 }
 
@@ -295,7 +319,8 @@ static const ArgumentOption posterior_options[] = {
     {"--image", "posterior.image", "I", "which image of that class, from 0"},
     {"--mask-seed", "posterior.mask_seed", "M", "seed of the observed pixels"},
     {"--draws", "posterior.draws", "N", "posterior draws"},
-    {"--sampler", "posterior.sampler", "NAME", "dps_plus or guided"},
+    {"--sampler", "posterior.sampler", "NAME", "posterior sampler: dps_plus, guided, tds, ..."},
+    {"--prior", "prior.name", "NAME", "draw from an exact prior instead of a checkpoint's network"},
     {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
     {"--seed", "seed", "S", "seed of every random number"},
     {"--threads", "threads", "N", "threads per rank"},
@@ -306,10 +331,11 @@ const Command command_posterior = {
     .description =
         {
             .name = "posterior",
-            .summary = "draw posterior samples of a partially observed test image",
+            .summary =
+                "draw posterior samples of a partially observed image, from a network or an exact prior",
             .options = posterior_options,
-            .flags = ARGUMENT_CHECKPOINT,
-            .key_groups = "data posterior",
+            .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
+            .key_groups = "data prior posterior",
             .example =
                 "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --sampler guided",
         },

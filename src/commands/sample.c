@@ -66,7 +66,7 @@ static Status run_sample(Session *session) {
     TRY(session_open_run(session, false));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
-    TRY(generator_create(&generator, session, model.height, model.width, model.parameters));
+    TRY(generator_create(&generator, session, model.height, model.width, model.parameters, false));
     if (session->root) {
         TRY(ALLOCATE(&x_start, config->sample_count * model.height * model.width));
         TRY(ALLOCATE(&samples, config->sample_count * model.height * model.width));

@@ -11,14 +11,23 @@
 #include "core/version.h"
 #include "io/metrics.h"
 
-/* auto: the GPU if this build has the backend and the node a device, else the CPU. */
-static Status find_backend(const char *device, const Backend **backend) {
+/* auto: the GPU if this build has the backend and the node a device, else the CPU, which exact priors need.
+ */
+static Status find_backend(const Arguments *arguments, const Backend **backend) {
+    const char *device = arguments->device;
+    if (strcmp(device, "auto") == 0 && arguments->exact_prior)
+        device = "cpu";
     if (strcmp(device, "auto") == 0) { /* only then is the driver asked: it costs start-up time */
         const Backend *cuda = backend_find("cuda");
         bool has_device = cuda && (!cuda->is_available || cuda->is_available());
         device = has_device ? "cuda" : "cpu";
     }
     *backend = backend_find(device);
+    if (arguments->exact_prior && strcmp(device, "cuda") == 0)
+        return status_error(
+            STATUS_BAD_INPUT,
+            "--device cuda: exact priors (--prior %s) are computed on the CPU: use --device cpu",
+            arguments->config.prior_name);
     if (!*backend)
         return status_error(STATUS_FAILURE, "--device %s: this build has no such backend; it has: %s", device,
                             backend_names());
@@ -105,7 +114,7 @@ static Status choose_threads(const Session *session, int *threads) {
 /* What this rank decides without the others. */
 static Status choose_alone(Session *session) {
     Status status = STATUS_OK;
-    TRY(find_backend(session->arguments.device, &session->backend));
+    TRY(find_backend(&session->arguments, &session->backend));
     TRY(choose_precision(session));
     TRY(choose_threads(session, &session->threads));
 done:

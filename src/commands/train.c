@@ -148,7 +148,8 @@ static Status draw_samples(TrainRun *run) {
     TRY(ALLOCATE(&parameters, trainer->optimizer.count));
     TRY(session->backend->copy_out(parameters, ema ? trainer->optimizer.ema : trainer->optimizer.parameters,
                                    (size_t)trainer->optimizer.count * sizeof(float)));
-    TRY(generator_create(&generator, session, trainer->train.height, trainer->train.width, parameters));
+    TRY(generator_create(&generator, session, trainer->train.height, trainer->train.width, parameters,
+                         false));
     if (session->root)
         TRY(ALLOCATE(&images, config->sample_count * pixels));
     GeneratorRequest request = {

@@ -9,12 +9,21 @@
             __VA_ARGS__                                                                                      \
         }                                                                                                    \
     }
+#define COUNT(number)                                                                                        \
+    { .count = number }
+#define WORD(word)                                                                                           \
+    {                                                                                                        \
+        1, {                                                                                                 \
+            word                                                                                             \
+        }                                                                                                    \
+    }
 #define RANGE(low, high) .minimum = low, .maximum = high
 #define ABOVE(low, high) .minimum = low, .maximum = high, .minimum_excluded = true
 #define BELOW(low, high) .minimum = low, .maximum = high, .maximum_excluded = true
 #define BETWEEN(low, high) .minimum = low, .maximum = high, .minimum_excluded = true, .maximum_excluded = true
 #define LIST_RANGE(fewest, most, low, high)                                                                  \
     .minimum_count = fewest, .maximum_count = most, .minimum = low, .maximum = high
+#define LIST_ABOVE(fewest, most, low, high) LIST_RANGE(fewest, most, low, high), .minimum_excluded = true
 #define CHOICES(list) .choices = list
 #define ANY .choices = NULL
 #define MODEL (CONFIG_RESUME_EQUAL | CONFIG_CHECKPOINT)
@@ -70,6 +79,10 @@ bool config_was_set(const Config *config, const char *path) {
     return index >= 0 && config->explicitly_set[index];
 }
 
+int64_t config_selected(const ConfigSelection *selection, int64_t i) {
+    return selection->listed ? selection->values[i] : i;
+}
+
 static size_t field_bytes(ConfigType type) {
     switch (type) {
     case CONFIG_INTEGER:
@@ -86,6 +99,10 @@ static size_t field_bytes(ConfigType type) {
         return sizeof(ConfigIntegers);
     case CONFIG_REALS:
         return sizeof(ConfigReals);
+    case CONFIG_SELECTION:
+        return sizeof(ConfigSelection);
+    case CONFIG_WORDS:
+        return sizeof(ConfigWords);
     }
     return 0;
 }
@@ -198,7 +215,7 @@ Status config_check(const Config *config) {
 /* ---- what a key accepts, in words ---- */
 
 static void interval_text(const ConfigKey *key, char *text, size_t size) {
-    snprintf(text, size, "%s%.15g, %.15g%s", key->minimum_excluded ? "(" : "[", key->minimum, key->maximum,
+    snprintf(text, size, "%s%.16g, %.16g%s", key->minimum_excluded ? "(" : "[", key->minimum, key->maximum,
              key->maximum_excluded ? ")" : "]");
 }
 
@@ -243,6 +260,15 @@ char *config_range_text(int index, char text[CONFIG_RANGE_SIZE]) {
     case CONFIG_REALS:
         snprintf(text, CONFIG_RANGE_SIZE, "a list of %d to %d numbers in %s", key->minimum_count,
                  key->maximum_count, range);
+        break;
+    case CONFIG_SELECTION:
+        snprintf(text, CONFIG_RANGE_SIZE,
+                 "a count from %d to %d (0 to N-1), or a list of at most %d different integers in %s",
+                 key->minimum_count, key->maximum_count, CONFIG_MAX_SELECTION, range);
+        break;
+    case CONFIG_WORDS:
+        snprintf(text, CONFIG_RANGE_SIZE, "a list of %d to %d different names", key->minimum_count,
+                 key->maximum_count);
         break;
     }
     return text;

@@ -14,7 +14,14 @@
 
 #include "core/status.h"
 
-enum { CONFIG_TEXT_SIZE = 256, CONFIG_MAX_INTEGERS = 16, CONFIG_MAX_REALS = 64 };
+enum {
+    CONFIG_TEXT_SIZE = 256,
+    CONFIG_MAX_INTEGERS = 16,
+    CONFIG_MAX_REALS = 64,
+    CONFIG_MAX_SELECTION = 1024,
+    CONFIG_MAX_WORDS = 16,
+    CONFIG_WORD_SIZE = 32,
+};
 
 typedef struct ConfigIntegers {
     int count;
@@ -25,6 +32,20 @@ typedef struct ConfigReals {
     int count;
     double values[CONFIG_MAX_REALS]; /* zero beyond count */
 } ConfigReals;
+
+/* "Count or list": written as the number N it means 0 .. N-1, as a list exactly its entries, all different.
+ */
+typedef struct ConfigSelection {
+    int count;
+    bool listed;
+    int64_t values[CONFIG_MAX_SELECTION]; /* if listed; zero beyond count */
+} ConfigSelection;
+
+/* A list of different names, written as a JSON list or as one word with commas: "guided,pigdm". */
+typedef struct ConfigWords {
+    int count;
+    char words[CONFIG_MAX_WORDS][CONFIG_WORD_SIZE]; /* zero beyond count */
+} ConfigWords;
 
 /* Index of each key in config_keys.def: CONFIG_KEY_train_batch. */
 typedef enum ConfigIndex {
@@ -41,6 +62,8 @@ typedef enum ConfigIndex {
 #define CONFIG_FIELD_SEED(field) uint64_t field
 #define CONFIG_FIELD_INTEGERS(field) ConfigIntegers field
 #define CONFIG_FIELD_REALS(field) ConfigReals field
+#define CONFIG_FIELD_SELECTION(field) ConfigSelection field
+#define CONFIG_FIELD_WORDS(field) ConfigWords field
 
 typedef struct Config {
 #define KEY(path, field, type, default_value, range, flags, meaning) CONFIG_FIELD_##type(field);
@@ -57,6 +80,8 @@ typedef enum ConfigType {
     CONFIG_SEED,
     CONFIG_INTEGERS,
     CONFIG_REALS,
+    CONFIG_SELECTION,
+    CONFIG_WORDS,
 } ConfigType;
 
 /* Every key has at least one of these. */
@@ -74,7 +99,7 @@ typedef struct ConfigKey {
     size_t offset;           /* of the field in Config */
     double minimum, maximum; /* of a number or of each list element */
     bool minimum_excluded, maximum_excluded;
-    int minimum_count, maximum_count; /* of a list */
+    int minimum_count, maximum_count; /* of a list, or of a count */
     const char *choices;              /* "a|b|c", or NULL */
     unsigned flags;                   /* of ConfigFlag */
     const char *meaning;              /* one line */
@@ -127,11 +152,14 @@ int config_conflicts(const Config *asked, const Config *checkpoint, unsigned fla
  */
 void config_copy_flagged(Config *to, const Config *from, unsigned flag_mask);
 
+/* Entry `i` of a selection, 0 <= i < count. */
+int64_t config_selected(const ConfigSelection *selection, int64_t i);
+
 /* Whether a file or setting named this key ("train.batch"); false for a key that does not exist. */
 bool config_was_set(const Config *config, const char *path);
 
 /* The value as JSON ("linear" with its quotes, [64, 128, 256]); returns text. */
-enum { CONFIG_VALUE_SIZE = 2048 };
+enum { CONFIG_VALUE_SIZE = 20480 };
 char *config_value_json(const Config *config, int index, char text[CONFIG_VALUE_SIZE]);
 
 /* What the key accepts, in words: "a number in (0, 1]"; returns text. */

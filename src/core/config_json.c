@@ -1,8 +1,6 @@
-/* Configuration from and to JSON. cJSON parses; writing is ours, because cJSON rounds doubles. */
+/* Configuration from JSON; config_write.c writes it. */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <float.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +177,66 @@ static bool parse_reals(const ConfigKey *key, const cJSON *item, ConfigReals *li
     return true;
 }
 
+/* A number N, or a list of different integers. */
+static bool parse_selection(const ConfigKey *key, const cJSON *item, ConfigSelection *selection) {
+    const cJSON *element;
+    memset(selection, 0, sizeof *selection);
+    if (cJSON_IsNumber(item)) {
+        double count = item->valuedouble;
+        selection->count = (int)fmin(fmax(count, 0), key->maximum_count);
+        return count >= key->minimum_count && count == selection->count && count - 1 <= key->maximum;
+    }
+    if (!is_list(key, item, true) || cJSON_GetArraySize(item) > CONFIG_MAX_SELECTION)
+        return false;
+    selection->listed = true;
+    cJSON_ArrayForEach(element, item) {
+        int64_t value = (int64_t)element->valuedouble;
+        for (int i = 0; i < selection->count; i++)
+            if (selection->values[i] == value)
+                return false;
+        selection->values[selection->count++] = value;
+    }
+    return true;
+}
+
+/* One more word of letters, digits, _ and -, of `length` bytes. */
+static bool add_word(const ConfigKey *key, ConfigWords *words, const char *word, size_t length) {
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    if (length < 1 || length >= CONFIG_WORD_SIZE || strspn(word, allowed) < length ||
+        words->count == key->maximum_count || words->count == CONFIG_MAX_WORDS)
+        return false;
+    memcpy(words->words[words->count], word, length);
+    for (int i = 0; i < words->count; i++)
+        if (strcmp(words->words[i], words->words[words->count]) == 0)
+            return false;
+    words->count++;
+    return true;
+}
+
+/* ["a", "b"], or "a,b": what the shell passes on without quotes. */
+static bool parse_words(const ConfigKey *key, const cJSON *item, ConfigWords *words) {
+    const cJSON *element;
+    memset(words, 0, sizeof *words);
+    if (cJSON_IsString(item)) {
+        const char *word = item->valuestring;
+        while (add_word(key, words, word, strcspn(word, ","))) {
+            word += strcspn(word, ",");
+            if (*word == '\0')
+                return words->count >= key->minimum_count;
+            word++;
+        }
+        return false;
+    }
+    if (!cJSON_IsArray(item))
+        return false;
+    cJSON_ArrayForEach(element, item) {
+        if (!cJSON_IsString(element) ||
+            !add_word(key, words, element->valuestring, strlen(element->valuestring)))
+            return false;
+    }
+    return words->count >= key->minimum_count;
+}
+
 /* Stores the value in its field; false if the key does not accept it. */
 static bool parse_value(Config *config, const ConfigKey *key, const cJSON *item) {
     void *field = (char *)config + key->offset;
@@ -204,6 +262,10 @@ static bool parse_value(Config *config, const ConfigKey *key, const cJSON *item)
         return parse_integers(key, item, field);
     case CONFIG_REALS:
         return parse_reals(key, item, field);
+    case CONFIG_SELECTION:
+        return parse_selection(key, item, field);
+    case CONFIG_WORDS:
+        return parse_words(key, item, field);
     }
     return false;
 }
@@ -344,102 +406,4 @@ Status config_set(Config *config, const char *setting) {
                             setting);
     snprintf(path, sizeof path, "%.*s", (int)(equals - setting), setting);
     return config_set_value(config, path, equals + 1, "--set");
-}
-
-/* ---- writing ---- */
-
-/* The shortest decimal text that reads back to the same bits; %g drops trailing zeros. */
-static int write_real(char *text, size_t size, double value) {
-    int length = 0;
-    for (int digits = DBL_DIG; digits <= DBL_DECIMAL_DIG; digits++) {
-        length = snprintf(text, size, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return length;
-}
-
-static void write_text(char *out, const char *text) {
-    *out++ = '"';
-    for (; *text; text++) {
-        if ((unsigned char)*text < ' ')
-            out += sprintf(out, "\\u%04x", (unsigned)*text);
-        else {
-            if (*text == '"' || *text == '\\')
-                *out++ = '\\';
-            *out++ = *text;
-        }
-    }
-    *out++ = '"';
-    *out = '\0';
-}
-
-/* Sizes: a text escapes to at most 6 bytes per byte, a list holds 64 numbers of at most 24 characters. */
-_Static_assert(CONFIG_VALUE_SIZE > 6 * CONFIG_TEXT_SIZE + 2, "an escaped text fits");
-_Static_assert(CONFIG_VALUE_SIZE > CONFIG_MAX_REALS * 26 + 2, "a list fits");
-
-char *config_value_json(const Config *config, int index, char text[CONFIG_VALUE_SIZE]) {
-    const ConfigKey *key = config_key(index);
-    const void *field = (const char *)config + key->offset;
-    const ConfigIntegers *integers = field;
-    const ConfigReals *reals = field;
-    size_t used = 0;
-    switch (key->type) {
-    case CONFIG_INTEGER:
-        snprintf(text, CONFIG_VALUE_SIZE, "%" PRId64, *(const int64_t *)field);
-        break;
-    case CONFIG_REAL:
-        write_real(text, CONFIG_VALUE_SIZE, *(const double *)field);
-        break;
-    case CONFIG_BOOL:
-        snprintf(text, CONFIG_VALUE_SIZE, "%s", *(const bool *)field ? "true" : "false");
-        break;
-    case CONFIG_TEXT:
-        write_text(text, field);
-        break;
-    case CONFIG_SEED:
-        snprintf(text, CONFIG_VALUE_SIZE, "\"%" PRIu64 "\"", *(const uint64_t *)field);
-        break;
-    case CONFIG_INTEGERS:
-        for (int i = 0; i < integers->count; i++)
-            used += (size_t)snprintf(text + used, CONFIG_VALUE_SIZE - used, "%s%" PRId64, i ? ", " : "[",
-                                     integers->values[i]);
-        snprintf(text + used, CONFIG_VALUE_SIZE - used, used ? "]" : "[]");
-        break;
-    case CONFIG_REALS:
-        for (int i = 0; i < reals->count; i++) {
-            used += (size_t)snprintf(text + used, CONFIG_VALUE_SIZE - used, i ? ", " : "[");
-            used += (size_t)write_real(text + used, CONFIG_VALUE_SIZE - used, reals->values[i]);
-        }
-        snprintf(text + used, CONFIG_VALUE_SIZE - used, used ? "]" : "[]");
-        break;
-    }
-    return text;
-}
-
-Status config_to_json(const Config *config, char **json) {
-    char value[CONFIG_VALUE_SIZE], group[PATH_SIZE] = "";
-    size_t bytes;
-    *json = NULL;
-    FILE *stream = open_memstream(json, &bytes);
-    if (!stream)
-        return status_error(STATUS_FAILURE, "out of memory while writing the configuration");
-    for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
-        const char *path = config_key(i)->path, *dot = strchr(path, '.');
-        size_t length = dot ? (size_t)(dot - path) : 0;
-        bool same = strlen(group) == length && strncmp(group, path, length) == 0;
-        fputs(i == 0 ? "{\n" : group[0] && !same ? "\n  },\n" : ",\n", stream);
-        if (length > 0 && !same)
-            fprintf(stream, "  \"%.*s\": {\n", (int)length, path);
-        snprintf(group, sizeof group, "%.*s", (int)length, path);
-        fprintf(stream, "%s\"%s\": %s", dot ? "    " : "  ", dot ? dot + 1 : path,
-                config_value_json(config, i, value));
-    }
-    fputs(group[0] ? "\n  }\n}\n" : "\n}\n", stream);
-    if (fclose(stream) != 0 || !*json) {
-        free(*json);
-        *json = NULL;
-        return status_error(STATUS_FAILURE, "out of memory while writing the configuration");
-    }
-    return STATUS_OK;
 }

@@ -4,20 +4,51 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-static const double NOMINAL_COVERAGE = 0.9;
+#include "diffusion/ssim.h"
+
 static const double DATA_RANGE = 2; /* [-1, 1] */
 
-int64_t ensemble_interval_rank(int64_t n) {
+/* A group's values start at its PIXELS; within them ENSEMBLE_MISSING_x is the place of x in either group. */
+_Static_assert(ENSEMBLE_MISSING_PIXELS == 0, "the rows of the missing pixels come first");
+
+const EnsembleMetricRow *ensemble_metric(EnsembleMetric metric) {
+    static const EnsembleMetricRow rows[ENSEMBLE_METRIC_COUNT] = {
+#define METRIC(group, identifier, name, unit, direction, description)                                        \
+    {name, unit, description, ENSEMBLE_##group, ENSEMBLE_##direction},
+#include "diffusion/ensemble_metrics.def"
+#undef METRIC
+    };
+    return &rows[metric];
+}
+
+int64_t ensemble_interval_rank(int64_t n, double level) {
     int64_t best = 0;
     double best_distance = HUGE_VAL;
     for (int64_t a = 1; a <= n / 2; a++) {
-        double distance = fabs((double)(n + 1 - 2 * a) / (double)(n + 1) - NOMINAL_COVERAGE);
+        double distance = fabs((double)(n + 1 - 2 * a) / (double)(n + 1) - level);
         if (distance < best_distance) {
             best = a;
             best_distance = distance;
         }
     }
     return best;
+}
+
+double ensemble_nominal_coverage(int64_t n, double level) {
+    return n < 2 ? NAN : (double)(n + 1 - 2 * ensemble_interval_rank(n, level)) / (double)(n + 1);
+}
+
+double ensemble_target(EnsembleMetric metric, int64_t draw_count) {
+    switch (metric) {
+    case ENSEMBLE_MISSING_COVERAGE50:
+    case ENSEMBLE_OBSERVED_COVERAGE50:
+        return ensemble_nominal_coverage(draw_count, 0.5);
+    case ENSEMBLE_MISSING_COVERAGE90:
+    case ENSEMBLE_OBSERVED_COVERAGE90:
+        return ensemble_nominal_coverage(draw_count, 0.9);
+    default:
+        return ensemble_metric(metric)->direction == ENSEMBLE_TARGET ? 1 : NAN;
+    }
 }
 
 static double column_mean(const float *draws, int64_t n, int64_t stride) {
@@ -27,11 +58,11 @@ static double column_mean(const float *draws, int64_t n, int64_t stride) {
     return sum / (double)n;
 }
 
-static double column_deviation(const float *draws, int64_t n, int64_t stride, double mean) {
+static double column_variance(const float *draws, int64_t n, int64_t stride, double mean) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
         sum += (draws[i * stride] - mean) * (draws[i * stride] - mean);
-    return n > 1 ? sqrt(sum / (double)(n - 1)) : 0;
+    return n > 1 ? sum / (double)(n - 1) : 0;
 }
 
 void ensemble_moments(const float *draws, int64_t n, int64_t pixels, float *mean, float *deviation) {
@@ -40,7 +71,7 @@ void ensemble_moments(const float *draws, int64_t n, int64_t pixels, float *mean
         if (mean)
             mean[p] = (float)centre;
         if (deviation)
-            deviation[p] = (float)column_deviation(draws + p, n, pixels, centre);
+            deviation[p] = (float)sqrt(column_variance(draws + p, n, pixels, centre));
     }
 }
 
@@ -49,8 +80,7 @@ static int compare_floats(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Fair CRPS of n >= 2 sorted draws; sum over i < j of (x_j - x_i) = sum over i of (2i - n + 1) x_i, i from 0.
- */
+/* n >= 2 sorted draws; sum over i < j of (x_j - x_i) = sum over i of (2i - n + 1) x_i, i from 0. */
 static double fair_crps(const float *sorted, int64_t n, double truth) {
     double error = 0, pairs = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -60,10 +90,17 @@ static double fair_crps(const float *sorted, int64_t n, double truth) {
     return error / (double)n - pairs / ((double)n * (double)(n - 1));
 }
 
+static bool covered(const float *sorted, int64_t n, double truth, double level) {
+    int64_t a = ensemble_interval_rank(n, level);
+    return truth >= sorted[a - 1] && truth <= sorted[n - a];
+}
+
 /* Sums over a group of pixels. */
 typedef struct Sums {
-    int64_t pixels, covered;
-    double squared_error, deviation, crps;
+    int64_t pixels, covered50, covered90;
+    double squared_error, variance, crps;
+    double error_distance, pair_distance; /* of the draws to the truth, and of pairs, summed */
+    double misfit;                        /* (y - x_i)^2 */
 } Sums;
 
 /* sorted: the pixel's (n) draws in rising order. */
@@ -73,47 +110,148 @@ static void add_pixel(Sums *sums, const float *sorted, int64_t n, double truth) 
     sums->squared_error += (mean - truth) * (mean - truth);
     if (n < 2)
         return;
-    int64_t a = ensemble_interval_rank(n);
-    sums->deviation += column_deviation(sorted, n, 1, mean);
-    sums->covered += truth >= sorted[a - 1] && truth <= sorted[n - a];
+    sums->variance += column_variance(sorted, n, 1, mean);
+    sums->covered50 += covered(sorted, n, truth, 0.5);
+    sums->covered90 += covered(sorted, n, truth, 0.9);
     sums->crps += fair_crps(sorted, n, truth);
 }
 
-static EnsembleMetrics finish_group(const Sums *sums, int64_t n) {
-    EnsembleMetrics metrics = {sums->pixels, NAN, NAN, NAN, NAN, NAN};
-    double pixels = (double)sums->pixels;
-    if (sums->pixels == 0)
-        return metrics;
-    metrics.rmse = sqrt(sums->squared_error / pixels);
-    metrics.psnr = 20 * log10(DATA_RANGE / metrics.rmse);
-    if (n < 2)
-        return metrics;
-    metrics.spread = sums->deviation / pixels;
-    metrics.coverage = (double)sums->covered / pixels;
-    metrics.crps = sums->crps / pixels;
-    return metrics;
-}
-
-Status ensemble_measure(const float *draws, int64_t n, const float *truth, const float *mask, int64_t pixels,
-                        EnsembleReport *report) {
+static Status measure_pixels(const EnsembleInput *input, Sums sums[2]) {
     Status status = STATUS_OK;
     float *column = NULL;
-    Sums sums[2] = {{0}, {0}}; /* missing, observed */
-    if (n < 1)
-        FAIL(STATUS_FAILURE, "ensemble: expected 1 draw or more, found %lld", (long long)n);
+    int64_t n = input->draw_count, pixels = input->height * input->width;
     TRY(ALLOCATE(&column, n));
     for (int64_t p = 0; p < pixels; p++) {
-        for (int64_t i = 0; i < n; i++)
-            column[i] = draws[i * pixels + p];
+        bool observed = input->mask[p] > 0;
+        for (int64_t i = 0; i < n; i++) {
+            column[i] = input->draws[i * pixels + p];
+            if (!isfinite(column[i]))
+                FAIL(STATUS_FAILURE, "ensemble: draw %lld is not finite (pixel %lld is %g)", (long long)i,
+                     (long long)p, column[i]);
+            if (observed && input->y)
+                sums[1].misfit += ((double)input->y[p] - column[i]) * ((double)input->y[p] - column[i]);
+        }
         qsort(column, (size_t)n, sizeof *column, compare_floats);
-        add_pixel(&sums[mask[p] > 0], column, n, truth[p]);
+        add_pixel(&sums[observed], column, n, input->truth[p]);
     }
-    report->draws = n;
-    report->nominal_coverage =
-        n < 2 ? NAN : (double)(n + 1 - 2 * ensemble_interval_rank(n)) / (double)(n + 1);
-    report->missing = finish_group(&sums[0], n);
-    report->observed = finish_group(&sums[1], n);
 done:
     free(column);
+    return status;
+}
+
+/* Sums of (a - b)^2 over the missing and the observed pixels. */
+static void squared_distances(const EnsembleInput *input, const float *a, const float *b, double squares[2]) {
+    squares[0] = squares[1] = 0;
+    for (int64_t p = 0; p < input->height * input->width; p++)
+        squares[input->mask[p] > 0] += ((double)a[p] - b[p]) * ((double)a[p] - b[p]);
+}
+
+static void measure_distances(const EnsembleInput *input, Sums sums[2]) {
+    int64_t n = input->draw_count, pixels = input->height * input->width;
+    double squares[2];
+    for (int64_t i = 0; i < n; i++) {
+        const float *draw = input->draws + i * pixels;
+        squared_distances(input, draw, input->truth, squares);
+        for (int group = 0; group < 2; group++)
+            sums[group].error_distance += sqrt(squares[group]);
+        for (int64_t j = 0; j < i; j++) {
+            squared_distances(input, draw, input->draws + j * pixels, squares);
+            for (int group = 0; group < 2; group++)
+                sums[group].pair_distance += sqrt(squares[group]);
+        }
+    }
+}
+
+/* values: from the group's PIXELS on. */
+static void finish_group(const Sums *sums, int64_t n, double *values) {
+    double pixels = (double)sums->pixels, draws = (double)n;
+    values[ENSEMBLE_MISSING_PIXELS] = pixels;
+    if (sums->pixels == 0)
+        return;
+    double rmse = sqrt(sums->squared_error / pixels);
+    values[ENSEMBLE_MISSING_RMSE] = rmse;
+    values[ENSEMBLE_MISSING_PSNR] = 20 * log10(DATA_RANGE / rmse);
+    if (n < 2)
+        return;
+    double spread = sqrt(sums->variance / pixels), pairs = draws * (draws - 1) / 2;
+    values[ENSEMBLE_MISSING_SPREAD] = spread;
+    values[ENSEMBLE_MISSING_SPREAD_SKILL] = sqrt((draws + 1) / draws) * spread / rmse; /* 0 / 0 is NaN */
+    values[ENSEMBLE_MISSING_COVERAGE50] = (double)sums->covered50 / pixels;
+    values[ENSEMBLE_MISSING_COVERAGE90] = (double)sums->covered90 / pixels;
+    values[ENSEMBLE_MISSING_CRPS] = sums->crps / pixels;
+    values[ENSEMBLE_MISSING_DIVERSITY] = sums->pair_distance / pairs / sqrt(pixels);
+    values[ENSEMBLE_MISSING_ENERGY] =
+        (sums->error_distance / draws - sums->pair_distance / (2 * pairs)) / sqrt(pixels);
+}
+
+static Status measure_ssim(const EnsembleInput *input, double *value) {
+    Status status = STATUS_OK;
+    float *mean = NULL;
+    int64_t pixels = input->height * input->width;
+    TRY(ALLOCATE(&mean, pixels));
+    ensemble_moments(input->draws, input->draw_count, pixels, mean, NULL);
+    *value = ssim(mean, input->truth, input->height, input->width, DATA_RANGE);
+done:
+    free(mean);
+    return status;
+}
+
+/* E|K - n w| of a binomial K, by De Moivre's 2 m C(n, m) w^m (1 - w)^(n - m + 1), m = floor(n w) + 1. */
+static double binomial_deviation(int64_t n, double w) {
+    double m = floor((double)n * w) + 1, draws = (double)n;
+    if (!(w > 0 && w < 1) || m > draws)
+        return 0; /* m = n + 1 only if n w has rounded up to n */
+    double log_choose = lgamma(draws + 1) - lgamma(m + 1) - lgamma(draws - m + 1);
+    return 2 * m * exp(log_choose + m * log(w) + (draws - m + 1) * log1p(-w));
+}
+
+static Status measure_labels(const EnsembleInput *input, double *values) {
+    Status status = STATUS_OK;
+    double *counts = NULL, tv = 0, tv_exact = 0, n = (double)input->draw_count;
+    TRY(ALLOCATE(&counts, input->label_count));
+    for (int64_t i = 0; i < input->draw_count; i++) {
+        if (input->labels[i] < 0 || input->labels[i] >= input->label_count)
+            FAIL(STATUS_FAILURE, "ensemble: label of draw %lld: expected 0 to %d, found %d", (long long)i,
+                 input->label_count - 1, input->labels[i]);
+        counts[input->labels[i]]++;
+    }
+    if (input->true_label >= input->label_count)
+        FAIL(STATUS_FAILURE, "ensemble: label of the truth: expected at most %d, found %d",
+             input->label_count - 1, input->true_label);
+    if (input->true_label >= 0)
+        values[ENSEMBLE_IMAGE_RIGHT] = counts[input->true_label] / n;
+    if (!input->label_weights)
+        goto done;
+    for (int k = 0; k < input->label_count; k++) {
+        tv += fabs(counts[k] / n - input->label_weights[k]) / 2;
+        tv_exact += binomial_deviation(input->draw_count, input->label_weights[k]) / n / 2;
+    }
+    values[ENSEMBLE_IMAGE_TV] = tv;
+    values[ENSEMBLE_IMAGE_TV_EXACT] = tv_exact;
+done:
+    free(counts);
+    return status;
+}
+
+Status ensemble_measure(const EnsembleInput *input, EnsembleReport *report) {
+    Status status = STATUS_OK;
+    Sums sums[2] = {{0}, {0}}; /* missing, observed */
+    double *values = report->values;
+    for (int i = 0; i < ENSEMBLE_METRIC_COUNT; i++)
+        values[i] = NAN;
+    if (input->draw_count < 1)
+        FAIL(STATUS_FAILURE, "ensemble: expected 1 draw or more, found %lld", (long long)input->draw_count);
+    TRY(measure_pixels(input, sums));
+    measure_distances(input, sums);
+    finish_group(&sums[0], input->draw_count, values + ENSEMBLE_MISSING_PIXELS);
+    finish_group(&sums[1], input->draw_count, values + ENSEMBLE_OBSERVED_PIXELS);
+    if (input->y && input->sigma_y > 0 && sums[1].pixels > 0)
+        values[ENSEMBLE_OBSERVED_CHI_SQUARE] = sums[1].misfit /
+                                               ((double)sums[1].pixels * (double)input->draw_count) /
+                                               (input->sigma_y * input->sigma_y);
+    TRY(measure_ssim(input, &values[ENSEMBLE_IMAGE_SSIM]));
+    if (input->labels && input->label_count > 0)
+        TRY(measure_labels(input, values));
+done:
     return status;
 }

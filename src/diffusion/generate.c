@@ -1,123 +1,67 @@
+/* Units of work: which there are, which rank and worker has which, and where their results go. */
 #include "diffusion/generate.h"
 
-#include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/rng.h"
 #include "core/team.h"
+#include "diffusion/generate_worker.h"
 
-/* One worker's buffers for one block of `batch` chains. */
-typedef struct Worker {
-    /* backend memory */
-    float *x, *eps_hat;                       /* (batch, pixels) */
-    float *mask, *observed;                   /* (batch, pixels) */
-    const float **mask_rows, **observed_rows; /* (batch) pointers to the rows of mask and observed */
-    uint64_t *seeds;                          /* (batch) */
-    uint32_t *rng_samples;                    /* (batch) */
-    /* host memory, for what is copied in and out */
-    float *host_x, *host_mask, *host_observed; /* (batch, pixels) */
-    uint64_t *host_seeds;
-    uint32_t *host_rng_samples;
-} Worker;
+/* ---- units ---- */
 
-typedef struct Generation {
-    const GenerateArguments *arguments;
-    const Backend *backend;
-    int64_t batch, pixels;
-    int64_t blocks; /* of all ranks */
-    int rank, ranks;
-    int64_t mine_blocks;  /* blocks rank, rank + ranks, ... */
-    float *t;             /* (steps, batch), backend memory */
-    Worker *workers;      /* (denoiser->workers) */
-    float *mine;          /* this rank's samples in the order of its blocks, host */
-    _Atomic int64_t done; /* chain steps of this rank */
-} Generation;
-
-/* ---- which rank has what ---- */
-
-static int64_t block_count_of_rank(const Generation *g, int rank) {
-    return rank < g->blocks ? (g->blocks - rank - 1) / g->ranks + 1 : 0;
+static bool is_particle_sampler(const Generation *g) {
+    return g->arguments->plan->sampler->particles;
 }
 
-static int64_t samples_in_block(const Generation *g, int64_t block) {
-    int64_t left = g->arguments->count - block * g->batch;
-    return left < g->batch ? left : g->batch;
+/* Whether chain i belongs to the same run of particles as chain i - 1. */
+static bool continues_run(const GenerateArguments *a, int64_t i) {
+    const uint32_t draws = (uint32_t)a->plan->options.draws_per_run;
+    return a->seeds[i] == a->seeds[i - 1] && a->observations[i] == a->observations[i - 1] &&
+           a->rng_samples[i] == a->rng_samples[i - 1] + 1 &&
+           a->rng_samples[i] / draws == a->rng_samples[i - 1] / draws;
 }
 
-static int64_t sample_count_of_rank(const Generation *g, int rank) {
-    int64_t count = 0;
-    for (int64_t block = rank; block < g->blocks; block += g->ranks)
-        count += samples_in_block(g, block);
-    return count;
-}
-
-/* ---- memory ---- */
-
-static void release_worker(const Backend *backend, Worker *worker) {
-    void *memory[] = {worker->x,         worker->eps_hat,       worker->mask,  worker->observed,
-                      worker->mask_rows, worker->observed_rows, worker->seeds, worker->rng_samples};
-    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
-        if (memory[i])
-            backend->release(memory[i]);
-    free(worker->host_x);
-    free(worker->host_mask);
-    free(worker->host_observed);
-    free(worker->host_seeds);
-    free(worker->host_rng_samples);
-}
-
-/* Puts the addresses of `rows` rows of `matrix` (rows, pixels) into backend memory. */
-static Status place_rows(const Backend *backend, const float *matrix, int64_t rows, int64_t pixels,
-                         const float ***placed) {
+static Status list_units(Generation *g) {
     Status status = STATUS_OK;
-    const float **host = NULL;
-    size_t bytes = (size_t)rows * sizeof *host;
-    TRY(ALLOCATE(&host, rows));
-    for (int64_t i = 0; i < rows; i++)
-        host[i] = matrix + i * pixels;
-    TRY(backend->allocate((void **)placed, bytes));
-    TRY(backend->copy_in(*placed, host, bytes));
-done:
-    free(host);
-    return status;
-}
-
-static Status allocate_worker(const Generation *g, Worker *worker) {
-    Status status = STATUS_OK;
-    const Backend *backend = g->backend;
-    int64_t values = g->batch * g->pixels;
-    size_t bytes = (size_t)values * sizeof(float);
-    TRY(backend->allocate((void **)&worker->x, bytes));
-    TRY(backend->allocate((void **)&worker->eps_hat, bytes));
-    TRY(backend->allocate((void **)&worker->seeds, (size_t)g->batch * sizeof *worker->seeds));
-    TRY(backend->allocate((void **)&worker->rng_samples, (size_t)g->batch * sizeof *worker->rng_samples));
-    TRY(ALLOCATE(&worker->host_x, values));
-    TRY(ALLOCATE(&worker->host_seeds, g->batch));
-    TRY(ALLOCATE(&worker->host_rng_samples, g->batch));
-    if (g->arguments->observations) {
-        TRY(backend->allocate((void **)&worker->mask, bytes));
-        TRY(backend->allocate((void **)&worker->observed, bytes));
-        TRY(place_rows(backend, worker->mask, g->batch, g->pixels, &worker->mask_rows));
-        TRY(place_rows(backend, worker->observed, g->batch, g->pixels, &worker->observed_rows));
-        TRY(ALLOCATE(&worker->host_mask, values));
-        TRY(ALLOCATE(&worker->host_observed, values));
+    const GenerateArguments *arguments = g->arguments;
+    TRY(ALLOCATE(&g->units, arguments->count));
+    for (int64_t i = 0; i < arguments->count; i++) {
+        bool same = i > 0 && (is_particle_sampler(g) ? continues_run(arguments, i) : i % g->batch != 0);
+        if (!same)
+            g->units[g->unit_count++] = (Unit){.first = i};
+        g->units[g->unit_count - 1].count++;
+    }
+    for (int64_t u = g->rank; u < g->unit_count; u += g->ranks)
+        g->mine_units++;
+    TRY(ALLOCATE(&g->mine_first, g->mine_units));
+    for (int64_t i = 0; i < g->mine_units; i++) {
+        g->mine_first[i] = g->mine_count;
+        g->mine_count += g->units[g->rank + i * g->ranks].count;
     }
 done:
     return status;
 }
 
-/* The timesteps of every step of the plan, repeated for every slot. */
+static Status run_unit(void *context, int worker, int64_t mine_unit) {
+    Generation *g = context;
+    const Unit *unit = &g->units[g->rank + mine_unit * g->ranks];
+    const int64_t at = g->mine_first[mine_unit];
+    float *samples = g->mine + at * g->pixels;
+    return is_particle_sampler(g) ? particle_run(g, worker, unit, samples, g->mine_particles + at)
+                                  : chains_run(g, worker, unit, samples);
+}
+
+/* ---- memory ---- */
+
+/* Row t of g->t is t in every slot. */
 static Status place_timesteps(Generation *g) {
     Status status = STATUS_OK;
-    const SamplerPlan *plan = g->arguments->plan;
+    const int64_t rows = g->arguments->plan->t[0] + 1;
     float *host = NULL;
-    size_t bytes = (size_t)(plan->count * g->batch) * sizeof *host;
-    TRY(ALLOCATE(&host, plan->count * g->batch));
-    for (int64_t k = 0; k < plan->count; k++)
-        for (int64_t i = 0; i < g->batch; i++)
-            host[k * g->batch + i] = (float)plan->t[k];
+    const size_t bytes = (size_t)(rows * g->batch) * sizeof *host;
+    TRY(ALLOCATE(&host, rows * g->batch));
+    for (int64_t i = 0; i < rows * g->batch; i++)
+        host[i] = (float)(i / g->batch);
     TRY(g->backend->allocate((void **)&g->t, bytes));
     TRY(g->backend->copy_in(g->t, host, bytes));
 done:
@@ -127,121 +71,21 @@ done:
 
 static void release_generation(Generation *g) {
     for (int i = 0; g->workers && i < g->arguments->denoiser->workers; i++)
-        release_worker(g->backend, &g->workers[i]);
+        worker_release(g, &g->workers[i]);
     if (g->t)
         g->backend->release(g->t);
     free(g->workers);
+    free(g->units);
+    free(g->mine_first);
     free(g->mine);
+    free(g->mine_particles);
 }
 
-/* ---- chains ---- */
+/* ---- checks ---- */
 
-static void draw_start(const GenerateArguments *arguments, int64_t sample, int64_t pixels, float *x) {
-    RngKey key = rng_key(arguments->seeds[sample], RNG_SAMPLE_START, 0, arguments->rng_samples[sample]);
-    rng_fill_normal(key, x, pixels);
-}
-
-/* Slots beyond the block's samples repeat its last one, so that they hold ordinary values. */
-static Status start_block(const Generation *g, Worker *worker, int64_t block) {
-    Status status = STATUS_OK;
-    const GenerateArguments *arguments = g->arguments;
-    int64_t samples = samples_in_block(g, block);
-    size_t row_bytes = (size_t)g->pixels * sizeof(float), bytes = row_bytes * (size_t)g->batch;
-    for (int64_t i = 0; i < g->batch; i++) {
-        int64_t sample = block * g->batch + (i < samples ? i : samples - 1);
-        worker->host_seeds[i] = arguments->seeds[sample];
-        worker->host_rng_samples[i] = arguments->rng_samples[sample];
-        draw_start(arguments, sample, g->pixels, worker->host_x + i * g->pixels);
-        if (arguments->observations) {
-            memcpy(worker->host_mask + i * g->pixels, arguments->observations[sample]->mask, row_bytes);
-            memcpy(worker->host_observed + i * g->pixels, arguments->observations[sample]->y, row_bytes);
-        }
-    }
-    TRY(g->backend->copy_in(worker->x, worker->host_x, bytes));
-    TRY(g->backend->copy_in(worker->seeds, worker->host_seeds, (size_t)g->batch * sizeof *worker->seeds));
-    TRY(g->backend->copy_in(worker->rng_samples, worker->host_rng_samples,
-                            (size_t)g->batch * sizeof *worker->rng_samples));
-    if (arguments->observations) {
-        TRY(g->backend->copy_in(worker->mask, worker->host_mask, bytes));
-        TRY(g->backend->copy_in(worker->observed, worker->host_observed, bytes));
-    }
-done:
-    return status;
-}
-
-/* Copies x to worker->host_x and checks it: at every step, so that the error names the first bad one. */
-static Status check_finite(const Generation *g, Worker *worker, int64_t block, int64_t t) {
-    Status status = STATUS_OK;
-    int64_t values = samples_in_block(g, block) * g->pixels;
-    TRY(g->backend->copy_out(worker->host_x, worker->x, (size_t)values * sizeof(float)));
-    for (int64_t i = 0; i < values; i++)
-        if (!isfinite(worker->host_x[i]))
-            FAIL(STATUS_FAILURE,
-                 "sampler %s: sample %lld is not finite after the step t = %lld (pixel %lld is %g)",
-                 g->arguments->plan->sampler->name, (long long)(block * g->batch + i / g->pixels),
-                 (long long)t, (long long)(i % g->pixels), worker->host_x[i]);
-done:
-    return status;
-}
-
-static Status run_step(const Generation *g, int worker_index, int64_t block, int64_t k) {
-    Status status = STATUS_OK;
-    const SamplerPlan *plan = g->arguments->plan;
-    Denoiser *denoiser = g->arguments->denoiser;
-    Worker *worker = &g->workers[worker_index];
-    ReverseArguments reverse = {
-        .samples = g->batch,
-        .pixels = g->pixels,
-        .step = &plan->steps[k],
-        .seeds = worker->seeds,
-        .rng_samples = worker->rng_samples,
-        .rng_step = (uint32_t)plan->t[k],
-        .eps_hat = worker->eps_hat,
-        .mask = worker->mask_rows,
-        .observed = worker->observed_rows,
-        .x = worker->x,
-    };
-    TRY(denoiser->eps_hat(denoiser, worker_index, worker->x, g->t + k * g->batch, worker->eps_hat));
-    TRY(g->backend->reverse(&reverse));
-    TRY(check_finite(g, worker, block, plan->t[k]));
-done:
-    return status;
-}
-
-static void count_step(Generation *g, int worker_index) {
-    const GenerateArguments *arguments = g->arguments;
-    int64_t done = atomic_fetch_add(&g->done, 1) + 1;
-    if (worker_index == 0 && arguments->progress) /* worker 0 is the calling thread */
-        arguments->progress(arguments->progress_context, done, g->mine_blocks * arguments->plan->count);
-}
-
-static Status run_block(void *context, int worker_index, int64_t mine_block) {
-    Status status = STATUS_OK;
-    Generation *g = context;
-    const GenerateArguments *arguments = g->arguments;
-    Worker *worker = &g->workers[worker_index];
-    int64_t block = g->rank + mine_block * g->ranks;
-    TRY(start_block(g, worker, block));
-    for (int64_t k = 0; k < arguments->plan->count; k++) {
-        if (arguments->stop && *arguments->stop)
-            FAIL(STATUS_INTERRUPTED, "interrupted while sampling");
-        TRY(run_step(g, worker_index, block, k));
-        count_step(g, worker_index);
-    }
-    memcpy(g->mine + mine_block * g->batch * g->pixels, worker->host_x,
-           (size_t)(samples_in_block(g, block) * g->pixels) * sizeof(float));
-done:
-    return status;
-}
-
-/* ---- the whole ---- */
-
-static Status check_arguments(const GenerateArguments *arguments) {
+static Status check_observations(const GenerateArguments *arguments) {
     const Denoiser *denoiser = arguments->denoiser;
     const Sampler *sampler = arguments->plan->sampler;
-    if (arguments->count < 1)
-        return status_error(STATUS_BAD_INPUT, "sampler %s: expected 1 sample or more, found %lld",
-                            sampler->name, (long long)arguments->count);
     if (sampler->posterior && !arguments->observations)
         return status_error(STATUS_BAD_INPUT,
                             "sampler %s draws from a posterior: expected an observation, found none",
@@ -261,62 +105,116 @@ static Status check_arguments(const GenerateArguments *arguments) {
     return STATUS_OK;
 }
 
-static Status generate_mine(Generation *g) {
+/* The largest RNG sample number a particle gets must be one. */
+static Status check_particles(const GenerateArguments *arguments) {
+    const SamplerOptions *options = &arguments->plan->options;
+    for (int64_t i = 0; arguments->plan->sampler->particles && i < arguments->count; i++) {
+        const int64_t run = arguments->rng_samples[i] / options->draws_per_run;
+        if ((run + 1) * options->particles > (int64_t)UINT32_MAX + 1)
+            return status_error(
+                STATUS_BAD_INPUT,
+                "sampler %s: run %lld of %lld particles: expected particle numbers below 2^32; "
+                "take fewer draws or posterior.particles, or more posterior.draws_per_run",
+                arguments->plan->sampler->name, (long long)run, (long long)options->particles);
+    }
+    return STATUS_OK;
+}
+
+static Status check_arguments(const GenerateArguments *arguments) {
     Status status = STATUS_OK;
-    const GenerateArguments *arguments = g->arguments;
-    TRY(check_arguments(arguments));
-    TRY(ALLOCATE(&g->workers, arguments->denoiser->workers));
-    TRY(ALLOCATE(&g->mine, sample_count_of_rank(g, g->rank) * g->pixels));
-    TRY(place_timesteps(g));
-    for (int i = 0; i < arguments->denoiser->workers; i++)
-        TRY(allocate_worker(g, &g->workers[i]));
-    TRY(team_run(arguments->denoiser->workers, g->mine_blocks, run_block, g));
-    if (arguments->progress)
-        arguments->progress(arguments->progress_context, g->done, g->mine_blocks * arguments->plan->count);
+    const Sampler *sampler = arguments->plan->sampler;
+    if (arguments->count < 1)
+        FAIL(STATUS_BAD_INPUT, "sampler %s: expected 1 sample or more, found %lld", sampler->name,
+             (long long)arguments->count);
+    if (sampler->jacobian && !arguments->denoiser->vjp)
+        FAIL(STATUS_BAD_INPUT,
+             "sampler %s needs the vector-Jacobian product of its denoiser, and the one of %s (%lld x %lld "
+             "images) has none; samplers without it: guided_calibrated, guided, replace",
+             sampler->name, arguments->denoiser->backend->name, (long long)arguments->denoiser->height,
+             (long long)arguments->denoiser->width);
+    TRY(check_observations(arguments));
+    TRY(check_particles(arguments));
 done:
     return status;
 }
 
-/* From rank by rank (as gathered) to the order of the chains. */
-static void order_samples(const Generation *g, const float *gathered) {
-    for (int rank = 0; rank < g->ranks; rank++)
-        for (int64_t block = rank; block < g->blocks; block += g->ranks) {
-            int64_t values = samples_in_block(g, block) * g->pixels;
-            memcpy(g->arguments->samples + block * g->batch * g->pixels, gathered,
-                   (size_t)values * sizeof *gathered);
-            gathered += values;
+/* ---- the whole ---- */
+
+static Status generate_mine(Generation *g) {
+    Status status = STATUS_OK;
+    const GenerateArguments *arguments = g->arguments;
+    const int workers = arguments->denoiser->workers;
+    TRY(check_arguments(arguments));
+    TRY(list_units(g));
+    g->slots = is_particle_sampler(g) ? arguments->plan->options.particles : g->batch;
+    g->slots = (g->slots + g->batch - 1) / g->batch * g->batch;
+    TRY(ALLOCATE(&g->workers, workers));
+    TRY(ALLOCATE(&g->mine, g->mine_count * g->pixels));
+    TRY(ALLOCATE(&g->mine_particles, is_particle_sampler(g) ? g->mine_count : 0));
+    TRY(place_timesteps(g));
+    for (int i = 0; i < workers; i++)
+        TRY(worker_create(g, &g->workers[i]));
+    TRY(team_run(workers, g->mine_units, run_unit, g));
+    if (arguments->progress)
+        arguments->progress(arguments->progress_context, g->done, g->done);
+done:
+    return status;
+}
+
+/* Rows of every rank's chains to rank 0, in the order of the chains; row_bytes each. Collective. */
+static Status gather_rows(const Generation *g, const void *mine, size_t row_bytes, void *all) {
+    Status status = STATUS_OK;
+    Comm *comm = g->arguments->comm;
+    char *gathered = NULL, *next;
+    const size_t bytes = g->rank == 0 ? (size_t)g->arguments->count * row_bytes : 0;
+    Status allocated = g->rank == 0 ? ALLOCATE(&gathered, (long long)bytes) : STATUS_OK;
+    TRY(comm_agree(comm, allocated));
+    TRY(comm_gather(comm, mine, (size_t)g->mine_count * row_bytes, gathered, bytes));
+    next = gathered;
+    for (int rank = 0; g->rank == 0 && rank < g->ranks; rank++)
+        for (int64_t u = rank; u < g->unit_count; u += g->ranks) {
+            const size_t unit_bytes = (size_t)g->units[u].count * row_bytes;
+            memcpy((char *)all + (size_t)g->units[u].first * row_bytes, next, unit_bytes);
+            next += unit_bytes;
         }
+done:
+    free(gathered);
+    return status;
+}
+
+/* Rank 0. particles: (N), NULL unless the sampler has them. */
+static void fill_starts(const Generation *g, const ParticleStatistics *particles) {
+    const GenerateArguments *a = g->arguments;
+    for (int64_t i = 0; a->x_start && i < a->count; i++)
+        draw_start(a->seeds[i], particles ? particles[i].ancestor : a->rng_samples[i], g->pixels,
+                   a->x_start + i * g->pixels);
 }
 
 Status generate_samples(const GenerateArguments *arguments) {
     Status status = STATUS_OK;
-    float *gathered = NULL;
     const Denoiser *denoiser = arguments->denoiser;
+    ParticleStatistics *particles = NULL;
     Generation g = {
         .arguments = arguments,
         .backend = denoiser->backend,
         .batch = denoiser->batch,
         .pixels = denoiser->height * denoiser->width,
-        .blocks = (arguments->count + denoiser->batch - 1) / denoiser->batch,
         .rank = comm_rank(arguments->comm),
         .ranks = comm_size(arguments->comm),
     };
-    size_t all_bytes = (size_t)(arguments->count * g.pixels) * sizeof(float);
-    g.mine_blocks = block_count_of_rank(&g, g.rank);
     Status mine = generate_mine(&g);
-    if (mine == STATUS_OK && g.rank == 0)
-        mine = ALLOCATE(&gathered, arguments->count * g.pixels);
+    if (mine == STATUS_OK && g.rank == 0 && is_particle_sampler(&g))
+        mine = ALLOCATE(&particles, arguments->count);
     TRY(comm_agree(arguments->comm, mine));
-    TRY(comm_gather(arguments->comm, g.mine,
-                    (size_t)(sample_count_of_rank(&g, g.rank) * g.pixels) * sizeof(float), gathered,
-                    g.rank == 0 ? all_bytes : 0));
-    if (g.rank == 0) {
-        order_samples(&g, gathered);
-        for (int64_t i = 0; arguments->x_start && i < arguments->count; i++)
-            draw_start(arguments, i, g.pixels, arguments->x_start + i * g.pixels);
-    }
+    TRY(gather_rows(&g, g.mine, (size_t)g.pixels * sizeof *g.mine, arguments->samples));
+    if (is_particle_sampler(&g))
+        TRY(gather_rows(&g, g.mine_particles, sizeof *particles, particles));
+    if (g.rank == 0)
+        fill_starts(&g, particles);
+    if (particles && arguments->particles)
+        memcpy(arguments->particles, particles, (size_t)arguments->count * sizeof *particles);
 done:
     release_generation(&g);
-    free(gathered);
+    free(particles);
     return status;
 }

@@ -13,6 +13,17 @@ done:
     return status;
 }
 
+static Status network_vjp(Denoiser *self, int worker, const float *v, float *product) {
+    Status status = STATUS_OK;
+    Network *network = self->context;
+    size_t image_bytes = (size_t)(self->batch * self->height * self->width) * sizeof(float);
+    TRY(self->backend->copy(network_output_gradient(network, worker), v, image_bytes));
+    TRY(network_backward_input(network, worker));
+    TRY(self->backend->copy(product, network_input_gradient(network, worker), image_bytes));
+done:
+    return status;
+}
+
 Denoiser network_denoiser(Network *network) {
     Shape input = network->graph->values[network->graph->input].shape;
     return (Denoiser){
@@ -22,6 +33,7 @@ Denoiser network_denoiser(Network *network) {
         .height = input.d[1],
         .width = input.d[2],
         .eps_hat = network_eps_hat,
+        .vjp = network->graph->input_gradient == GRAPH_NONE ? NULL : network_vjp,
         .context = network,
     };
 }

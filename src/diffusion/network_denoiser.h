@@ -5,7 +5,8 @@
 #include "diffusion/denoiser.h"
 #include "model/network.h"
 
-/* A denoiser that runs `network` (not owned; it must have been loaded and outlive the denoiser). */
+/* A denoiser that runs `network` (not owned; it must have been loaded and outlive the denoiser). It has a
+ * vector-Jacobian product if the network was made with NETWORK_INPUT_GRADIENT. */
 Denoiser network_denoiser(Network *network);
 
 #endif

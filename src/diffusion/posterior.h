@@ -19,7 +19,7 @@ typedef struct ObservationSettings {
 typedef struct Observation {
     int64_t height, width;
     int64_t observed_count;
-    float *truth; /* x0 = pixel / 127.5 - 1 */
+    float *truth; /* x0; of a data set's image pixel / 127.5 - 1 */
     float *mask;  /* 1 observed, 0 missing */
     float *y;     /* 0 where missing. The noise of a pixel does not depend on the mask. */
 } Observation;
@@ -28,6 +28,10 @@ typedef struct Observation {
  * result (observation_destroy). STATUS_BAD_INPUT: fraction (see mask.h) or sigma_y out of range. */
 Status observation_create(const ObservationSettings *settings, const uint8_t *pixels, int64_t height,
                           int64_t width, int64_t image_index, Observation **observation);
+
+/* The same for any x0 `truth` (height, width), which is copied: a draw of an exact prior, say. */
+Status observation_create_from(const ObservationSettings *settings, const float *truth, int64_t height,
+                               int64_t width, int64_t image_index, Observation **observation);
 
 /* Accepts NULL. */
 void observation_destroy(Observation *observation);

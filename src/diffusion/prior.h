@@ -2,13 +2,19 @@
  * one covariance, p(x) = sum_k weight_k N(x; mean_k, S),  S = U diag(lambda) U^T
  *
  *   gaussian        one mode at 0, S_pq = correlation^|p - q| (AR(1) along the pixels)
- *   mixture         `modes` modes drawn from the seed, S = tau^2 I
- *   class-gaussian  the ten class means of the training images, their pooled covariance within classes +
- * tau^2 I empirical       one mode on each of the first `images` training images, S = tau^2 I
+ *   mixture         `modes` modes of equal weight drawn from the seed, S = tau^2 I:
+ *                   mean_kp = 6 tau n_kp / sqrt(2 pixels), n normal, so that two modes are about 6 tau apart
+ *                   whatever the number of pixels. Seen whole they are distinct; of ten, about 2.2 remain
+ *                   (exponential of the entropy of their weights) where half of 16 pixels are observed with
+ *                   noise of tau / 2
+ *   class-gaussian  the class means of all training images, S = their covariance within classes + tau^2 I,
+ *                   weights = class frequencies
+ *   empirical       one mode on each of the first `images` training images, S = tau^2 I
  *
  * With v_p = abar lambda_p + 1 - abar in the basis U, eps_hat = -sqrt(1 - abar) grad log p_t(x_t), its
  * vector-Jacobian product, draws, the posterior under any mask and the weights of its modes are closed forms
- * (formulas beside the functions). Host memory throughout. Nothing here is collective but prior_broadcast. */
+ * (formulas at the top of prior_denoiser.c and exact_posterior.c). Host memory throughout. Nothing here is
+ * collective but prior_broadcast. */
 #ifndef DIFFUSION_PRIOR_H
 #define DIFFUSION_PRIOR_H
 
@@ -24,7 +30,7 @@ enum { PRIOR_MAX_LABELS = 64 };
 
 typedef struct PriorSettings {
     const char *name;
-    int64_t side;       /* images of gaussian and mixture are side x side */
+    int64_t side;       /* images of gaussian and mixture are side x side, at most 32 and 64 */
     double correlation; /* gaussian */
     int64_t modes;      /* mixture, at most PRIOR_MAX_LABELS */
     int64_t images;     /* empirical */
@@ -47,8 +53,8 @@ bool prior_needs_images(const char *name);
 Status prior_create(const PriorSettings *settings, const PriorImages *images, Prior **prior);
 void prior_destroy(Prior *prior); /* accepts NULL */
 
-/* Rank 0's prior to all; *prior is created on the others. So every rank has the same bits, whatever its
- * linear algebra library did. Collective. */
+/* Rank 0's prior to all; *prior is created on the others, which have none yet. So every rank has the same
+ * bits, whatever its linear algebra library did. Collective. */
 Status prior_broadcast(Comm *comm, Prior **prior);
 
 int64_t prior_height(const Prior *prior);

@@ -26,3 +26,8 @@ void reverse_ddim(const Schedule *schedule, int64_t t, int64_t t_next, ReverseSt
     step->mean_x0 = (float)(sqrt(next) - ratio * sqrt(alpha_bar));
     step->mean_x = (float)ratio;
 }
+
+void reverse_renoise(const Schedule *schedule, int64_t t, ReverseStep *step) {
+    step->renoise_x = (float)sqrt(schedule->alpha[t]);
+    step->renoise_noise = (float)sqrt(schedule->beta[t]);
+}

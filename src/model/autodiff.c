@@ -5,9 +5,9 @@
 
 typedef struct Autodiff {
     Graph *graph;
-    bool *needed;  /* (forward values) depends on a parameter */
+    AutodiffTarget target;
+    bool *needed;  /* (forward values) depends on what is differentiated with respect to */
     int *gradient; /* (forward values) value that holds the gradient so far, or GRAPH_NONE */
-    int64_t next_offset;
 } Autodiff;
 
 static int new_gradient(Autodiff *a, int value) {
@@ -17,14 +17,14 @@ static int new_gradient(Autodiff *a, int value) {
     return graph_value(g, VALUE_ACTIVATION, g->values[value].type, g->values[value].shape, GRAPH_NONE, name);
 }
 
-/* The value for a parameter's gradient; the parameter takes the next place in the flat order. */
+/* The value for a parameter's gradient; GRAPH_NONE if none is wanted. */
 static int parameter_gradient(Autodiff *a, int value) {
     Graph *g = a->graph;
     int index = g->values[value].parameter;
     char name[GRAPH_NAME_LENGTH];
+    if (a->target != AUTODIFF_PARAMETERS)
+        return GRAPH_NONE;
     snprintf(name, sizeof name, "d_%.90s", g->parameters[index].name);
-    g->parameters[index].offset = a->next_offset;
-    a->next_offset += g->parameters[index].count;
     return graph_value(g, VALUE_PARAMETER_GRADIENT, DATA_F32, g->values[value].shape, index, name);
 }
 
@@ -45,8 +45,9 @@ static void contribute(Autodiff *a, const char *name, int value, int contributio
 static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKind parameters) {
     int x = node_input(node, "x"), weight = node_input(node, "weight"), bias = node_input(node, "bias");
     int d_weight = parameter_gradient(a, weight), d_bias = parameter_gradient(a, bias);
-    graph_append(a->graph, parameters, node->op.attributes, node->name, (int[]){x, dy},
-                 (int[]){d_weight, d_bias});
+    if (d_weight != GRAPH_NONE)
+        graph_append(a->graph, parameters, node->op.attributes, node->name, (int[]){x, dy},
+                     (int[]){d_weight, d_bias});
     if (a->needed[x]) {
         int dx = new_gradient(a, x);
         graph_append(a->graph, data, node->op.attributes, node->name, (int[]){dy, weight}, (int[]){dx});
@@ -60,13 +61,13 @@ static void group_norm_rule(Autodiff *a, const Node *node, int dy) {
     int addend = a->gradient[x]; /* the other path's contribution is added in the same pass */
     int d_gamma = parameter_gradient(a, gamma), d_beta = parameter_gradient(a, beta);
     int dx = new_gradient(a, x);
-    int d_shift = shift == GRAPH_NONE ? GRAPH_NONE : new_gradient(a, shift);
+    int d_shift = shift != GRAPH_NONE && a->needed[shift] ? new_gradient(a, shift) : GRAPH_NONE;
     graph_append(
         a->graph, OP_GROUP_NORM_BACKWARD, node->op.attributes, node->name,
         (int[]){x, shift, gamma, beta, node_output(node, "mean"), node_output(node, "rstd"), dy, addend},
         (int[]){dx, d_gamma, d_beta, d_shift});
     a->gradient[x] = dx;
-    if (shift != GRAPH_NONE)
+    if (d_shift != GRAPH_NONE)
         contribute(a, node->name, shift, d_shift);
 }
 
@@ -122,11 +123,12 @@ static Status apply_rule(Autodiff *a, const Node *node) {
     }
 }
 
-/* A value depends on a parameter if any operand of its node does. */
+/* A value depends on the target if any operand of its node does. */
 static void mark_needed(Autodiff *a) {
     const Graph *g = a->graph;
     for (int v = 0; v < g->value_count; v++)
-        a->needed[v] = g->values[v].kind == VALUE_PARAMETER;
+        a->needed[v] =
+            a->target == AUTODIFF_PARAMETERS ? g->values[v].kind == VALUE_PARAMETER : v == g->input;
     for (int n = 0; n < g->forward_nodes; n++) {
         bool needed = false;
         for (int i = 0; i < OP_MAX_INPUTS; i++)
@@ -137,14 +139,33 @@ static void mark_needed(Autodiff *a) {
     }
 }
 
-Status autodiff_append(Graph *graph) {
+/* Places in the flat order: from the last node to the first, as backward goes. */
+static Status number_parameters(Graph *graph) {
+    int64_t next = 0;
+    for (int n = graph->forward_nodes - 1; n >= 0; n--)
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            int value = graph->nodes[n].inputs[i];
+            if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER)
+                continue;
+            Parameter *parameter = &graph->parameters[graph->values[value].parameter];
+            parameter->offset = next;
+            next += parameter->count;
+        }
+    if (next != graph->parameter_elements)
+        return status_error(STATUS_FAILURE, "autodiff: nodes read %lld of %lld parameter elements",
+                            (long long)next, (long long)graph->parameter_elements);
+    return STATUS_OK;
+}
+
+Status autodiff_append(Graph *graph, AutodiffTarget target) {
     Status status = STATUS_OK;
-    Autodiff a = {.graph = graph};
+    Autodiff a = {.graph = graph, .target = target};
     TRY(ALLOCATE(&a.needed, graph->value_count));
     TRY(ALLOCATE(&a.gradient, graph->value_count));
     for (int v = 0; v < graph->value_count; v++)
         a.gradient[v] = GRAPH_NONE;
     mark_needed(&a);
+    TRY(number_parameters(graph));
     graph->output_gradient = graph_value(graph, VALUE_INPUT, DATA_F32, graph->values[graph->output].shape,
                                          GRAPH_NONE, "d_eps_hat");
     a.gradient[graph->output] = graph->output_gradient;
@@ -153,9 +174,11 @@ Status autodiff_append(Graph *graph) {
         TRY(apply_rule(&a, &node));
         TRY(graph_check(graph));
     }
-    if (a.next_offset != graph->parameter_elements)
-        FAIL(STATUS_FAILURE, "autodiff: gradients of %lld of %lld parameter elements",
-             (long long)a.next_offset, (long long)graph->parameter_elements);
+    if (target == AUTODIFF_INPUT) {
+        graph->input_gradient = a.gradient[graph->input];
+        if (graph->input_gradient == GRAPH_NONE)
+            FAIL(STATUS_FAILURE, "autodiff: the output does not depend on the input");
+    }
 done:
     free(a.needed);
     free(a.gradient);

@@ -8,8 +8,10 @@
 
 Status graph_create(Graph **graph) {
     Status status = ALLOCATE(graph, 1);
-    if (status == STATUS_OK)
-        (*graph)->input = (*graph)->timesteps = (*graph)->output = (*graph)->output_gradient = GRAPH_NONE;
+    if (status == STATUS_OK) {
+        (*graph)->input = (*graph)->timesteps = (*graph)->output = GRAPH_NONE;
+        (*graph)->output_gradient = (*graph)->input_gradient = GRAPH_NONE;
+    }
     return status;
 }
 

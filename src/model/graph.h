@@ -56,6 +56,7 @@ typedef struct Graph {
     int input, timesteps;       /* x_t (N,H,W,1) and t (N,1,1,1) */
     int output;                 /* eps_hat (N,H,W,1) */
     int output_gradient;        /* written by the loss; GRAPH_NONE without gradients */
+    int input_gradient;         /* (N,H,W,1); GRAPH_NONE but where autodiff was asked for it */
 } Graph;
 
 /* An empty graph, owned by the caller; graph_destroy accepts NULL. */

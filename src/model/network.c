@@ -58,9 +58,12 @@ Status network_create(Network **result, const NetworkOptions *options) {
     network->backend = options->backend;
     network->workers = options->workers;
     TRY(graph_create(&network->graph));
-    TRY(unet_build_trainable(network->graph, &options->unet));
+    TRY(unet_build_differentiable(network->graph, &options->unet,
+                                  options->gradients == NETWORK_INPUT_GRADIENT ? AUTODIFF_INPUT
+                                                                               : AUTODIFF_PARAMETERS));
     TRY(plan_create(&network->plan, network->graph,
-                    options->training ? network->graph->node_count : network->graph->forward_nodes));
+                    options->gradients == NETWORK_FORWARD ? network->graph->forward_nodes
+                                                          : network->graph->node_count));
     TRY(plan_check(&network->plan));
     TRY(prepare_ops(network));
     TRY(create_workers(network));
@@ -150,6 +153,10 @@ float *network_output_gradient(const Network *network, int worker) {
     return operand(network, worker, network->graph->output_gradient);
 }
 
+float *network_input_gradient(const Network *network, int worker) {
+    return operand(network, worker, network->graph->input_gradient);
+}
+
 static Status run_node(Network *network, int worker, int n) {
     const Node *node = &network->graph->nodes[n];
     const PreparedOp *op = &network->ops[n];
@@ -190,6 +197,14 @@ Status network_backward(Network *network, int worker, GradientSink sink, void *c
                 TRY(sink(context, graph->values[value].parameter, operand(network, worker, value)));
         }
     }
+done:
+    return status;
+}
+
+Status network_backward_input(Network *network, int worker) {
+    Status status = STATUS_OK;
+    for (int n = network->graph->forward_nodes; n < network->plan.node_count; n++)
+        TRY(run_node(network, worker, n));
 done:
     return status;
 }

@@ -19,11 +19,19 @@ typedef struct Network {
     bool profile;          /* set it to collect seconds per node */
 } Network;
 
+/* What a network can compute besides its output. The order of the parameters and the output's bits are the
+ * same for all. */
+typedef enum NetworkGradients {
+    NETWORK_FORWARD,       /* nothing: a far smaller arena */
+    NETWORK_TRAINING,      /* the parameters' gradients: network_backward */
+    NETWORK_INPUT_GRADIENT /* the input's gradient: network_backward_input */
+} NetworkGradients;
+
 typedef struct NetworkOptions {
     UnetOptions unet; /* unet.batch: samples per shard */
     const Backend *backend;
-    int workers;   /* shards that may be run at the same time, each by one thread */
-    bool training; /* false: forward nodes only, and a far smaller arena */
+    int workers; /* shards that may be run at the same time, each by one thread */
+    NetworkGradients gradients;
 } NetworkOptions;
 
 /* Builds graph, gradients and plan, prepares every op. Owned by the caller; network_destroy accepts NULL.
@@ -39,11 +47,13 @@ void network_initialise(const Graph *graph, uint64_t seed, float *parameters);
  * next call, re-laid for the kernels on `threads` threads. */
 Status network_load(Network *network, const float *parameters, int threads);
 
-/* Tensors of one worker, backend memory: (batch,H,W,1), (batch), (batch,H,W,1), (batch,H,W,1). */
+/* Tensors of one worker, backend memory: (batch,H,W,1), (batch), (batch,H,W,1), (batch,H,W,1). The gradients
+ * are for networks that compute some; the input's for NETWORK_INPUT_GRADIENT alone. */
 float *network_input(const Network *network, int worker);
 float *network_timesteps(const Network *network, int worker);
 float *network_output(const Network *network, int worker);
 float *network_output_gradient(const Network *network, int worker);
+float *network_input_gradient(const Network *network, int worker);
 
 /* network_input, network_timesteps -> network_output. */
 Status network_forward(Network *network, int worker);
@@ -54,6 +64,10 @@ typedef Status (*GradientSink)(void *context, int parameter, const float *gradie
 /* After network_forward and the loss: network_output_gradient -> every parameter's gradient to the sink,
  * once. */
 Status network_backward(Network *network, int worker, GradientSink sink, void *context);
+
+/* NETWORK_INPUT_GRADIENT: network_output_gradient v -> network_input_gradient, J^T v with J = d output / d
+ * input at the worker's last network_forward, after which it may be called any number of times. */
+Status network_backward_input(Network *network, int worker);
 
 /* Seconds spent in a node since the last reset, summed over workers (profile only), and number of runs. */
 double network_node_seconds(const Network *network, int node, int64_t *runs);

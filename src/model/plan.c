@@ -13,6 +13,16 @@ static void mark_alive(Plan *plan, int value, int node) {
         plan->last[value] = node;
 }
 
+/* What backward reads of the forward pass is kept to the end, so that backward can be run again. */
+static void keep_for_backward(Plan *plan, const Graph *graph) {
+    for (int n = graph->forward_nodes; n < plan->node_count; n++)
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            int value = graph->nodes[n].inputs[i];
+            if (value != GRAPH_NONE && plan->first[value] < graph->forward_nodes)
+                mark_alive(plan, value, plan->node_count);
+        }
+}
+
 static void find_lifetimes(Plan *plan, const Graph *graph) {
     for (int v = 0; v < graph->value_count; v++)
         plan->first[v] = plan->last[v] = -1;
@@ -25,8 +35,12 @@ static void find_lifetimes(Plan *plan, const Graph *graph) {
     mark_alive(plan, graph->input, 0);
     mark_alive(plan, graph->timesteps, 0);
     mark_alive(plan, graph->output, graph->forward_nodes); /* the loss reads it after the forward nodes */
-    if (plan->node_count > graph->forward_nodes)
+    if (plan->node_count > graph->forward_nodes) {
         mark_alive(plan, graph->output_gradient, graph->forward_nodes - 1);
+        mark_alive(plan, graph->input_gradient, plan->node_count);
+    }
+    if (graph->input_gradient != GRAPH_NONE)
+        keep_for_backward(plan, graph);
 }
 
 static bool alive_together(const Plan *plan, int a, int b) {

@@ -15,9 +15,11 @@ typedef struct Plan {
     int64_t unshared_bytes; /* what the values would take without sharing */
 } Plan;
 
-/* Plans the first `node_count` nodes: graph->forward_nodes for inference, graph->node_count for training.
+/* Plans the first `node_count` nodes: graph->forward_nodes for inference, graph->node_count with gradients.
  * Inputs are alive from the start (the output's gradient: from the end of the forward nodes), the output to
- * the end of the forward nodes at least. Owned by the caller; plan_release accepts a zeroed plan. */
+ * the end of the forward nodes at least; with an input gradient also, to the end, that gradient and what the
+ * backward nodes read of the forward ones, so that these can be run again. Owned by the caller; plan_release
+ * accepts a zeroed plan. */
 Status plan_create(Plan *plan, const Graph *graph, int node_count);
 void plan_release(Plan *plan);
 

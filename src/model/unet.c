@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "kernels/backend.h"
-#include "model/autodiff.h"
 
 UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, int64_t width) {
     UnetOptions options = {
@@ -96,7 +95,11 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     return graph_check(g);
 }
 
-Status unet_build_trainable(Graph *graph, const UnetOptions *options) {
+Status unet_build_differentiable(Graph *graph, const UnetOptions *options, AutodiffTarget target) {
     Status status = unet_build(graph, options);
-    return status == STATUS_OK ? autodiff_append(graph) : status;
+    return status == STATUS_OK ? autodiff_append(graph, target) : status;
+}
+
+Status unet_build_trainable(Graph *graph, const UnetOptions *options) {
+    return unet_build_differentiable(graph, options, AUTODIFF_PARAMETERS);
 }

@@ -4,6 +4,7 @@
 #define MODEL_UNET_H
 
 #include "core/config.h"
+#include "model/autodiff.h"
 #include "model/graph.h"
 
 enum { UNET_MAX_LEVELS = 16 };
@@ -24,7 +25,11 @@ UnetOptions unet_options(const Config *config, int64_t batch, int64_t height, in
  * size that the strides do not divide is STATUS_BAD_INPUT. */
 Status unet_build(Graph *graph, const UnetOptions *options);
 
-/* The same with the gradient nodes, which fix the order of the parameters in the flat array. */
+/* The same with gradient nodes, which fix the order of the parameters in the flat array: one order for every
+ * target. */
+Status unet_build_differentiable(Graph *graph, const UnetOptions *options, AutodiffTarget target);
+
+/* With the gradients of the parameters. */
 Status unet_build_trainable(Graph *graph, const UnetOptions *options);
 
 #endif

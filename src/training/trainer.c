@@ -38,7 +38,7 @@ static Status build_network(Trainer *trainer, const Backend *backend, int thread
         .unet = unet_options(config, config->train_shard, trainer->train.height, trainer->train.width),
         .backend = backend,
         .workers = threads,
-        .training = true,
+        .gradients = NETWORK_TRAINING,
     };
     OptimizerOptions optimizer = {
         .learning_rate = config->train_lr,

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-Status buckets_create(Buckets *buckets, Comm *comm, int64_t *data, int64_t total, int64_t bucket_elements) {
+Status buckets_create(Buckets *buckets, Comm *comm, BucketData data, int64_t total, int64_t bucket_elements) {
     Status status = STATUS_OK;
     int64_t count = (total + bucket_elements - 1) / bucket_elements;
     *buckets = (Buckets){.comm = comm, .data = data, .count = (int)count};
@@ -22,21 +22,30 @@ void buckets_release(Buckets *buckets) {
     *buckets = (Buckets){0};
 }
 
+static Status start_one(Buckets *buckets, int b) {
+    static const int64_t bytes[] = {[COMM_INT64] = 8, [COMM_FLOAT32] = 4, [COMM_BFLOAT16] = 2};
+    const BucketData *data = &buckets->data;
+    char *memory = (char *)data->memory + buckets->begin[b] * bytes[data->type];
+    int64_t count = buckets->begin[b + 1] - buckets->begin[b];
+    if (data->device)
+        return comm_device_sum_start(buckets->comm, memory, count, data->type);
+    return comm_allreduce_start(buckets->comm, memory, count, data->type, &buckets->requests[b]);
+}
+
 Status buckets_start(Buckets *buckets, int64_t ready) {
     Status status = STATUS_OK;
     for (; buckets->started < buckets->count && buckets->begin[buckets->started + 1] <= ready;
-         buckets->started++) {
-        int b = buckets->started;
-        TRY(comm_allreduce_start(buckets->comm, buckets->data + buckets->begin[b],
-                                 buckets->begin[b + 1] - buckets->begin[b], &buckets->requests[b]));
-    }
+         buckets->started++)
+        TRY(start_one(buckets, buckets->started));
 done:
     return status;
 }
 
 Status buckets_finish(Buckets *buckets) {
     Status status = STATUS_OK;
-    for (int b = 0; b < buckets->started; b++)
+    if (buckets->data.device)
+        TRY(comm_device_sum_finish(buckets->comm));
+    for (int b = 0; !buckets->data.device && b < buckets->started; b++)
         TRY(comm_wait(buckets->comm, &buckets->requests[b]));
     buckets->started = 0;
 done:

@@ -80,8 +80,8 @@ Status comm_allreduce_f64(Comm *comm, double *data, int64_t count, CommReduction
     return comm->operations->allreduce_f64(comm, data, count, reduction);
 }
 
-Status comm_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommRequest **request) {
-    return comm->operations->allreduce_start(comm, data, count, request);
+Status comm_allreduce_start(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request) {
+    return comm->operations->allreduce_start(comm, data, count, type, request);
 }
 
 Status comm_wait(Comm *comm, CommRequest **request) {

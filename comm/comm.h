@@ -44,9 +44,13 @@ typedef enum CommReduction { COMM_SUM, COMM_MIN, COMM_MAX } CommReduction;
 Status comm_allreduce_i64(Comm *comm, int64_t *data, int64_t count, CommReduction reduction);
 Status comm_allreduce_f64(Comm *comm, double *data, int64_t count, CommReduction reduction);
 
-/* Starts an int64 sum over ranks, in place; data must stay until comm_wait, which frees the request.
+/* Element types of sums. */
+typedef enum CommType { COMM_INT64, COMM_FLOAT32, COMM_BFLOAT16 } CommType;
+
+/* Starts a sum over ranks, in place; data must stay until comm_wait, which frees the request. bf16 only on
+ * devices.
  * Requests are started and waited for in the same order on every rank. Collective. */
-Status comm_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommRequest **request);
+Status comm_allreduce_start(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request);
 Status comm_wait(Comm *comm, CommRequest **request);
 
 /* Concatenates every rank's bytes in rank order at rank 0; `all` (NULL elsewhere) must hold the sum of the
@@ -67,8 +71,12 @@ void comm_detach_device(Comm *comm);
 
 bool comm_sums_device_memory(const Comm *comm);
 
-/* Queues the int64 sum over ranks of device memory, in place, on the stream. Collective. */
-Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count);
+/* Queues the sum over ranks of device memory, in place, on a stream of its own: after what was queued on the
+ * backend's stream up to now, beside what is queued there next. Collective. */
+Status comm_device_sum_start(Comm *comm, void *data, int64_t count, CommType type);
+
+/* What is queued on the backend's stream from now on comes after all sums started. Does not wait. */
+Status comm_device_sum_finish(Comm *comm);
 
 /* Waits for what was queued, if sums of device memory can be among it, polling event, NCCL's asynchronous
  * error and a deadline: STATUS_FAILURE names this rank and host if another rank died. Collective. */

@@ -10,7 +10,7 @@ typedef struct CommOperations {
     Status (*broadcast)(Comm *comm, void *data, size_t bytes, int root);
     Status (*allreduce_i64)(Comm *comm, int64_t *data, int64_t count, CommReduction reduction);
     Status (*allreduce_f64)(Comm *comm, double *data, int64_t count, CommReduction reduction);
-    Status (*allreduce_start)(Comm *comm, int64_t *data, int64_t count, CommRequest **request);
+    Status (*allreduce_start)(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request);
     Status (*wait)(Comm *comm, CommRequest **request);
     Status (*gather)(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes);
     Status (*barrier)(Comm *comm);

@@ -71,16 +71,19 @@ static Status mpi_allreduce_f64(Comm *comm, double *data, int64_t count, CommRed
     return allreduce(data, count, MPI_DOUBLE, reduction);
 }
 
-static Status mpi_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommRequest **request) {
+static Status mpi_allreduce_start(Comm *comm, void *data, int64_t count, CommType type,
+                                  CommRequest **request) {
     Status status = STATUS_OK;
     (void)comm;
     *request = NULL;
     if (count > INT_MAX)
         FAIL(STATUS_FAILURE, "comm_allreduce_start: %lld elements in one bucket, at most %d",
              (long long)count, INT_MAX);
+    if (type == COMM_BFLOAT16)
+        FAIL(STATUS_FAILURE, "comm_allreduce_start: MPI has no sum of bf16");
     TRY(ALLOCATE(request, 1));
-    TRY(CHECK_MPI(MPI_Iallreduce, MPI_IN_PLACE, data, (int)count, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD,
-                  &(*request)->mpi));
+    TRY(CHECK_MPI(MPI_Iallreduce, MPI_IN_PLACE, data, (int)count,
+                  type == COMM_FLOAT32 ? MPI_FLOAT : MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD, &(*request)->mpi));
 done:
     if (status != STATUS_OK) {
         free(*request);

@@ -15,8 +15,11 @@ static const double deadline_seconds = 300;
 
 struct CommDevice {
     ncclComm_t nccl;
-    cudaStream_t stream; /* the backend's: sums are ordered with its kernels */
-    cudaEvent_t done;
+    cudaStream_t stream; /* the backend's */
+    cudaStream_t sums;   /* sums travel here while the backend's stream goes on */
+    cudaEvent_t ready;   /* on the backend's stream: what a sum is about to read is computed */
+    cudaEvent_t summed;  /* on the sums' stream */
+    cudaEvent_t done;    /* for comm_wait_device */
 };
 
 /* NCCL's own last message says more than the code's name. */
@@ -38,6 +41,19 @@ static Status check_cuda(cudaError_t error, const char *call) {
 #define CHECK_NCCL(comm, function, ...) check_nccl(comm, function(__VA_ARGS__), #function)
 #define CHECK_RUNTIME(function, ...) check_cuda(function(__VA_ARGS__), #function)
 
+/* The sums' few blocks go first where both streams have work: the backend's next wait is for them. */
+static Status create_streams(CommDevice *device) {
+    Status status = STATUS_OK;
+    int lowest = 0, highest = 0;
+    TRY(CHECK_RUNTIME(cudaDeviceGetStreamPriorityRange, &lowest, &highest));
+    TRY(CHECK_RUNTIME(cudaStreamCreateWithPriority, &device->sums, cudaStreamNonBlocking, highest));
+    TRY(CHECK_RUNTIME(cudaEventCreateWithFlags, &device->ready, cudaEventDisableTiming));
+    TRY(CHECK_RUNTIME(cudaEventCreateWithFlags, &device->summed, cudaEventDisableTiming));
+    TRY(CHECK_RUNTIME(cudaEventCreateWithFlags, &device->done, cudaEventDisableTiming));
+done:
+    return status;
+}
+
 Status comm_attach_device(Comm *comm, void *stream) {
     Status status = STATUS_OK;
     ncclUniqueId id = {{0}};
@@ -49,7 +65,7 @@ Status comm_attach_device(Comm *comm, void *stream) {
     TRY(comm_broadcast(comm, &id, sizeof id, 0));
     TRY(ALLOCATE(&comm->device, 1));
     comm->device->stream = (cudaStream_t)stream;
-    status = CHECK_RUNTIME(cudaEventCreateWithFlags, &comm->device->done, cudaEventDisableTiming);
+    status = create_streams(comm->device);
     if (status == STATUS_OK)
         status = CHECK_NCCL(comm, ncclCommInitRank, &comm->device->nccl, comm->size, id, comm->rank);
     TRY(comm_agree(comm, status));
@@ -64,8 +80,12 @@ void comm_detach_device(Comm *comm) {
         return;
     if (comm->device->nccl)
         (void)ncclCommDestroy(comm->device->nccl);
-    if (comm->device->done)
-        (void)cudaEventDestroy(comm->device->done);
+    cudaEvent_t events[] = {comm->device->ready, comm->device->summed, comm->device->done};
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (events[i])
+            (void)cudaEventDestroy(events[i]);
+    if (comm->device->sums)
+        (void)cudaStreamDestroy(comm->device->sums);
     free(comm->device);
     comm->device = NULL;
 }
@@ -74,9 +94,27 @@ bool comm_sums_device_memory(const Comm *comm) {
     return comm->device != NULL;
 }
 
-Status comm_allreduce_device(Comm *comm, int64_t *data, int64_t count) {
-    return CHECK_NCCL(comm, ncclAllReduce, data, data, (size_t)count, ncclInt64, ncclSum, comm->device->nccl,
-                      comm->device->stream);
+/* Streams joined by events, so that a recording of the backend's stream takes the sums with it. */
+Status comm_device_sum_start(Comm *comm, void *data, int64_t count, CommType type) {
+    Status status = STATUS_OK;
+    static const ncclDataType_t types[] = {
+        [COMM_INT64] = ncclInt64, [COMM_FLOAT32] = ncclFloat32, [COMM_BFLOAT16] = ncclBfloat16};
+    CommDevice *device = comm->device;
+    TRY(CHECK_RUNTIME(cudaEventRecord, device->ready, device->stream));
+    TRY(CHECK_RUNTIME(cudaStreamWaitEvent, device->sums, device->ready, 0));
+    TRY(CHECK_NCCL(comm, ncclAllReduce, data, data, (size_t)count, types[type], ncclSum, device->nccl,
+                   device->sums));
+done:
+    return status;
+}
+
+Status comm_device_sum_finish(Comm *comm) {
+    Status status = STATUS_OK;
+    CommDevice *device = comm->device;
+    TRY(CHECK_RUNTIME(cudaEventRecord, device->summed, device->sums));
+    TRY(CHECK_RUNTIME(cudaStreamWaitEvent, device->stream, device->summed, 0));
+done:
+    return status;
 }
 
 /* Frees the stream from an operation that will never end, so that this process can report and exit. */

@@ -38,10 +38,12 @@ static Status self_allreduce_f64(Comm *comm, double *data, int64_t count, CommRe
     return STATUS_OK;
 }
 
-static Status self_allreduce_start(Comm *comm, int64_t *data, int64_t count, CommRequest **request) {
+static Status self_allreduce_start(Comm *comm, void *data, int64_t count, CommType type,
+                                   CommRequest **request) {
     (void)comm;
     (void)data;
     (void)count;
+    (void)type;
     *request = NULL;
     return STATUS_OK;
 }

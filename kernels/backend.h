@@ -152,9 +152,10 @@ typedef struct UpdatePiece {
 typedef struct UpdateArguments {
     int64_t piece_count;
     const UpdatePiece *pieces;
-    double *squares;     /* (piece_count) */
-    const int64_t *sums; /* of the gradient in fixed point; NULL: it stands in `gradient` */
-    const int64_t *tail; /* (TAIL_COUNT) may be NULL */
+    double *squares;      /* (piece_count) */
+    const int64_t *sums;  /* the gradient in fixed point, or */
+    const uint16_t *bf16; /* in bf16, or, both being NULL, it stands in `gradient` */
+    const int64_t *tail;  /* (TAIL_COUNT) may be NULL */
     const UpdateStep *step;
     UpdateState *state;
     UpdateRecord *records;
@@ -256,8 +257,10 @@ typedef struct Backend {
     Status (*collect)(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
 
     int64_t piece_elements; /* the most elements of an UpdatePiece */
-    /* gradient[i] = sum[i] / 2^50 in float; squares[p] = sum of the squares of piece p in double, fixed
-     * order.
+    /* to[i] = from[i] rounded to bf16, halves to even; NaN stays NaN. */
+    Status (*narrow)(uint16_t *to, const float *from, int64_t count);
+    /* gradient[i] = sums[i] / 2^50 or bf16[i] in float, where given; squares[p] = sum of the squares of piece
+     * p in double, fixed order.
      */
     Status (*finish_gradient)(const UpdateArguments *arguments);
     /* Called with all pieces: norm = sqrt(sum of squares, in order); scale = min(1, clip_norm / (norm +

@@ -125,6 +125,14 @@ Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t co
                                                       : places.status);
 }
 
+Status rig_narrow(const Backend *backend, uint16_t *to, const float *from, int64_t count) {
+    Places places = {.backend = backend};
+    uint16_t *placed = place(&places, to, (size_t)count * sizeof *to, true);
+    const float *values = place_floats(&places, from, count, false);
+    return finish(&places,
+                  places.status == STATUS_OK ? backend->narrow(placed, values, count) : places.status);
+}
+
 Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArguments *host,
                   int64_t elements, int64_t records) {
     Places places = {.backend = backend};
@@ -133,6 +141,7 @@ Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArg
     a.pieces = place_some(&places, host->pieces, pieces * sizeof *host->pieces, false);
     a.squares = place_some(&places, host->squares, pieces * sizeof *host->squares, true);
     a.sums = place_some(&places, host->sums, (size_t)elements * sizeof *host->sums, false);
+    a.bf16 = place_some(&places, host->bf16, (size_t)elements * sizeof *host->bf16, false);
     a.tail = place_some(&places, host->tail, TAIL_COUNT * sizeof *host->tail, false);
     a.step = place_some(&places, host->step, sizeof *host->step, false);
     a.state = place_some(&places, host->state, sizeof *host->state, true);

@@ -13,6 +13,8 @@ Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, 
 Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t count, const BatchInput *batch,
                    int64_t *tail);
 
+Status rig_narrow(const Backend *backend, uint16_t *to, const float *from, int64_t count);
+
 /* One of finish_gradient, plan_update, adamw, on flat arrays of `elements` and `records` records. */
 typedef Status (*UpdateRoutine)(const UpdateArguments *arguments);
 Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArguments *host,

@@ -117,9 +117,9 @@ static void test_nonblocking(Comm *comm) {
         first[i] = element(rank, i, 1);
         second[i] = element(rank, i, 3);
     }
-    CHECK_OK(comm_allreduce_start(comm, first, COUNT, &requests[0]));
-    CHECK_OK(comm_allreduce_start(comm, second, COUNT, &requests[1]));
-    CHECK_OK(comm_allreduce_start(comm, second, 0, &requests[2]));
+    CHECK_OK(comm_allreduce_start(comm, first, COUNT, COMM_INT64, &requests[0]));
+    CHECK_OK(comm_allreduce_start(comm, second, COUNT, COMM_INT64, &requests[1]));
+    CHECK_OK(comm_allreduce_start(comm, second, 0, COMM_INT64, &requests[2]));
     for (int r = 0; r < 3; r++) {
         CHECK_OK(comm_wait(comm, &requests[r]));
         CHECK(requests[r] == NULL);
@@ -156,7 +156,7 @@ static void test_buckets_of(Comm *comm, int64_t total, int64_t bucket_elements) 
     int rank = comm_rank(comm);
     Buckets buckets = {0};
     CHECK_OK(ALLOCATE(&data, total + 1));
-    CHECK_OK(buckets_create(&buckets, comm, data, total, bucket_elements));
+    CHECK_OK(buckets_create(&buckets, comm, (BucketData){data, COMM_INT64, false}, total, bucket_elements));
     CHECK(buckets.count == (total + bucket_elements - 1) / bucket_elements);
     CHECK(buckets.begin[0] == 0 && buckets.begin[buckets.count] == total);
     for (int b = 0; b < buckets.count; b++)
@@ -194,7 +194,31 @@ static void test_buckets_of(Comm *comm, int64_t total, int64_t bucket_elements) 
     free(data);
 }
 
+/* Small whole numbers: exact in any order. */
+static void test_float_buckets(Comm *comm) {
+    enum { TOTAL = 10007, BUCKET = 3000 };
+    int rank = comm_rank(comm), size = comm_size(comm);
+    float *data = NULL;
+    int64_t wrong = 0;
+    Buckets buckets = {0};
+    CHECK_OK(ALLOCATE(&data, TOTAL));
+    for (int64_t i = 0; i < TOTAL; i++)
+        data[i] = (float)(i % 1000 + rank) + 0.5f;
+    CHECK_OK(buckets_create(&buckets, comm, (BucketData){data, COMM_FLOAT32, false}, TOTAL, BUCKET));
+    CHECK_OK(buckets_start(&buckets, TOTAL / 2));
+    CHECK_OK(buckets_start(&buckets, TOTAL));
+    CHECK_OK(buckets_finish(&buckets));
+    for (int64_t i = 0; i < TOTAL; i++) {
+        double expected = size * ((double)(i % 1000) + 0.5) + size * (size - 1) / 2.0;
+        wrong += (double)data[i] != expected;
+    }
+    CHECK(wrong == 0);
+    buckets_release(&buckets);
+    free(data);
+}
+
 static void test_buckets(Comm *comm) {
+    test_float_buckets(comm);
     test_buckets_of(comm, 41, 1);
     test_buckets_of(comm, 1000, 7);      /* does not divide */
     test_buckets_of(comm, 1000, 250);    /* divides */

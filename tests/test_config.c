@@ -54,7 +54,7 @@ static void test_defaults(void) {
     Config config = fresh();
     CHECK_OK(config_check(&config));
     CHECK(config.seed == 0 && config.train_epochs == 80 && config.train_batch == 128 &&
-          config.train_shard == 8);
+          config.train_shard == 0);
     CHECK(config.diffusion_steps == 300 && config.diffusion_beta_start == 1e-4);
     CHECK(config.diffusion_beta_end == 2e-2 && strcmp(config.diffusion_schedule, "linear") == 0);
     CHECK(config.model_channels.count == 3 && config.model_channels.values[0] == 64);
@@ -277,7 +277,7 @@ static void test_rules(void) {
     static const struct {
         const char *settings[2], *message; /* NULL: accepted */
     } cases[] = {
-        {{"train.batch=4", NULL}, "train.shard: at most train.batch = 4, found 8"},
+        {{"train.batch=4", "train.shard=8"}, "train.shard: at most train.batch = 4, found 8"},
         {{"train.batch=4", "train.shard=4"}, NULL},
         {{"model.channels=[16,20]", NULL},
          "model.channels: each must be a multiple of model.groups = 8, found 20"},

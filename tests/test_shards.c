@@ -11,7 +11,9 @@ typedef struct Machine {
     Shards shards;
 } Machine;
 
-static void machine_create(Machine *machine, const Rig *rig, Comm *comm, int64_t shard, int threads) {
+/* With a gradient: sums in float, which end there. */
+static void machine_create_with(Machine *machine, const Rig *rig, Comm *comm, int64_t shard, int threads,
+                                float *gradient) {
     const Config *config = &rig->config;
     float *parameters = NULL;
     NetworkOptions options = {.unet = unet_options(config, shard, RIG_SIDE, RIG_SIDE),
@@ -21,14 +23,18 @@ static void machine_create(Machine *machine, const Rig *rig, Comm *comm, int64_t
     CHECK_OK(schedule_create(config->diffusion_schedule, config->diffusion_steps,
                              config->diffusion_beta_start, config->diffusion_beta_end, &machine->schedule));
     CHECK_OK(network_create(&machine->network, &options));
-    CHECK_OK(
-        shards_create(&machine->shards, comm, machine->network, machine->schedule, config->train_bucket_mib));
+    ShardsOptions sums = {.bucket_mib = config->train_bucket_mib, .gradient = gradient};
+    CHECK_OK(shards_create(&machine->shards, comm, machine->network, machine->schedule, &sums));
     int64_t count = machine->network->graph->parameter_elements;
     CHECK_OK(rig->backend->allocate((void **)&parameters, (size_t)count * sizeof(float)));
     network_initialise(machine->network->graph, 3, parameters);
     for (int64_t i = 0; i < count; i += 997) /* no layer at zero or symmetric */
         parameters[i] += 0.01f;
     CHECK_OK(network_load(machine->network, parameters, threads));
+}
+
+static void machine_create(Machine *machine, const Rig *rig, Comm *comm, int64_t shard, int threads) {
+    machine_create_with(machine, rig, comm, shard, threads, NULL);
 }
 
 static void machine_destroy(Machine *machine, const Rig *rig) {
@@ -228,6 +234,46 @@ static void test_padding(const Rig *rig, const Batch *batch) {
     machine_destroy(&single, rig);
 }
 
+/* Sums in float, one shard per rank, against sums in fixed point in shards of one: the same up to float
+ * rounding (see test_padding; the sum over ranks adds one rounding per rank). The loss travels in fixed point
+ * and is a mean over the same squares. Twice: nothing is left of the first pass. */
+static void test_float_sums(const Rig *rig, const Batch *batch) {
+    Machine machine = {0}, single = {0};
+    ShardsResult result, expected;
+    float *gradient = NULL, *truth = NULL;
+    int64_t share = (RIG_BATCH + comm_size(rig->comm) - 1) / comm_size(rig->comm);
+    machine_create(&single, rig, rig->comm, 1, 2);
+    int64_t count = parameter_count(&single);
+    CHECK_OK(ALLOCATE(&truth, count));
+    CHECK_OK(rig->backend->allocate((void **)&gradient, (size_t)count * sizeof *gradient));
+    machine_create_with(&machine, rig, rig->comm, share, 1, gradient);
+    CHECK_OK(shards_gradient(&single.shards, batch, false, &expected));
+    for (int64_t i = 0; i < count; i++) {
+        truth[i] = (float)((double)single.shards.sums[i] / FIXED_POINT_SCALE);
+        gradient[i] = NAN;
+    }
+    for (int repeat = 0; repeat < 2; repeat++) {
+        CHECK_OK(shards_gradient(&machine.shards, batch, repeat == 1, &result));
+        for (int p = 0; p < machine.network->graph->parameter_count; p++) {
+            const Parameter *parameter = &machine.network->graph->parameters[p];
+            CHECK_NEAR(test_relative_error(gradient + parameter->offset, truth + parameter->offset,
+                                           parameter->count),
+                       0, 1e-5);
+        }
+        CHECK_NEAR(result.loss, expected.loss, 1e-6 * expected.loss);
+        CHECK(result.finite && result.stop_requests == (repeat == 1 ? comm_size(rig->comm) : 0));
+    }
+    double loss;
+    CHECK_OK(shards_loss(&machine.shards, batch, &loss));
+    CHECK(memcmp(&loss, &result.loss, sizeof loss) == 0);
+    GradientSums sums = shards_sums(&machine.shards);
+    CHECK(!sums.fixed && !sums.bf16 && sums.tail);
+    machine_destroy(&machine, rig);
+    machine_destroy(&single, rig);
+    rig->backend->release(gradient);
+    free(truth);
+}
+
 /* Whatever stands in a padded slot, loss and gradients are the same. */
 static void test_padded_content(const Rig *rig, const Batch *batch) {
     enum { PIXELS = RIG_SIDE * RIG_SIDE };
@@ -267,6 +313,9 @@ int main(void) {
     test_fixed_point(&rig, &ragged);
     test_padding(&rig, &ragged);
     test_padded_content(&rig, &ragged);
+    test_float_sums(&rig, &whole);
+    test_float_sums(&rig, &ragged);
+    test_float_sums(&rig, &short_one);
     dataset_release(&dataset);
     rig_destroy(&rig);
     return test_result();

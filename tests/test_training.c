@@ -113,6 +113,68 @@ static void test_steps(const Rig *rig) {
     trainer_destroy(NULL);
 }
 
+/* Sums in float, one shard per rank: the losses of sums in fixed point up to rounding, which AdamW passes on
+ * (parameters differ by 2e-5 after ten steps, test_network.c; the loss is a mean over them all); the same
+ * bits in a second run; a parameter that is no number is met and changes nothing. */
+static void test_float_sums(const Rig *rig) {
+    Rig other = *rig;
+    CHECK_OK(config_set(&other.config, "train.shard=0"));
+    CHECK_OK(config_set(&other.config, "train.gradient_sum=fp32"));
+    Trainer *fixed = rig_trainer(rig, rig->alone, 2), *first = rig_trainer(&other, rig->comm, 2),
+            *second = rig_trainer(&other, rig->comm, 1);
+    TrainerReport expected, report, again;
+    CHECK(first->config.train_shard == 0 && first->optimizer.threads == 2 && first->network->workers == 1);
+    CHECK(first->shards.samples == (RIG_BATCH + comm_size(rig->comm) - 1) / comm_size(rig->comm));
+    while (!trainer_is_finished(fixed)) {
+        CHECK_OK(trainer_step(fixed, false, &expected));
+        CHECK_OK(trainer_step(first, false, &report));
+        CHECK_OK(trainer_step(second, false, &again));
+        CHECK_NEAR(report.loss, expected.loss, 1e-4 * expected.loss);
+        CHECK_NEAR(report.gradient_norm, expected.gradient_norm, 1e-3 * expected.gradient_norm);
+        CHECK(report.images == expected.images && report.epoch_ended == expected.epoch_ended);
+        CHECK(rig_same_state(first, second));
+    }
+    float *parameter = &first->optimizer.parameters[0], value = *parameter;
+    *parameter = NAN;
+    CHECK_OK(network_load(first->network, first->optimizer.parameters, 1));
+    CHECK_ERROR(trainer_step(first, false, &report), STATUS_FAILURE, "not finite");
+    *parameter = value;
+    CHECK_OK(network_load(first->network, first->optimizer.parameters, 1));
+    CHECK(rig_same_state(first, second));
+    CHECK_OK(trainer_step(first, false, &report));
+    CHECK_OK(trainer_step(second, false, &report));
+    CHECK(rig_same_state(first, second));
+    trainer_destroy(fixed);
+    trainer_destroy(first);
+    trainer_destroy(second);
+}
+
+static void test_choose_sums(const Rig *rig) {
+    Backend device = *rig->backend;
+    Config config;
+    device.host_memory = false; /* only looked at */
+    config_defaults(&config);
+    CHECK_OK(trainer_choose_sums(&config, rig->backend));
+    CHECK(config.train_shard == 8 && strcmp(config.train_gradient_sum, "fixed") == 0);
+    CHECK(trainer_shard(&config, 3) == 8);
+    config_defaults(&config);
+    CHECK_OK(trainer_choose_sums(&config, &device));
+    CHECK(config.train_shard == 0 && strcmp(config.train_gradient_sum, "fp32") == 0);
+    CHECK(trainer_shard(&config, 1) == 128 && trainer_shard(&config, 3) == 43);
+    CHECK_OK(trainer_choose_sums(&config, rig->backend)); /* a choice stays */
+    CHECK(config.train_shard == 0 && strcmp(config.train_gradient_sum, "fp32") == 0);
+    config_defaults(&config);
+    config.train_shard = 16;
+    CHECK_OK(trainer_choose_sums(&config, &device));
+    CHECK(config.train_shard == 16 && strcmp(config.train_gradient_sum, "fixed") == 0);
+    CHECK_OK(config_set(&config, "train.gradient_sum=bf16"));
+    CHECK_ERROR(trainer_choose_sums(&config, &device), STATUS_BAD_INPUT, "expected 0, found 16");
+    config_defaults(&config);
+    config.train_batch = 5;
+    CHECK_OK(trainer_choose_sums(&config, rig->backend));
+    CHECK(config.train_shard == 5);
+}
+
 /* One rank's wish to stop reaches all with the step, which is done. */
 static void test_stop(const Rig *rig) {
     Trainer *trainer = rig_trainer(rig, rig->comm, 1);
@@ -398,6 +460,8 @@ int main(void) {
     test_order();
     test_data(&rig);
     test_steps(&rig);
+    test_float_sums(&rig);
+    test_choose_sums(&rig);
     test_stop(&rig);
     test_validation(&rig);
     test_not_finite(&rig);

@@ -84,6 +84,41 @@ static void test_finish_gradient(const Backend *backend) {
     CHECK(memcmp(squares_again, squares, (size_t)arguments.piece_count * sizeof *squares) == 0);
 }
 
+/* The nearest of the two neighbours with 8 bits of mantissa, the even one of two equally near. */
+static float nearest_bf16(float value) {
+    int exponent;
+    (void)frexp((double)value, &exponent);
+    double unit = ldexp(1, exponent - 8);
+    if (exponent < -125) /* below the normal numbers the spacing stays */
+        unit = 0x1p-133;
+    return (float)(nearbyint((double)value / unit) * unit);
+}
+
+static void test_bf16(const Backend *backend) {
+    enum { COUNT = 3001, SPECIAL = 8 };
+    static float values[COUNT], gradient[COUNT];
+    static uint16_t halves[COUNT];
+    const float special[SPECIAL] = {0, -0.0f, 1, 0x1.01p0f, 0x1.03p0f, -0x1.01p0f, FLT_TRUE_MIN, INFINITY};
+    const UpdatePiece piece = {0, COUNT, 0};
+    double squares = NAN, expected = 0;
+    for (int i = 0; i < COUNT; i++)
+        values[i] = i < SPECIAL ? special[i] : ldexpf(test_normal(8, i), i % 200 - 130);
+    CHECK_OK(rig_narrow(backend, halves, values, COUNT));
+    UpdateArguments a = {
+        .piece_count = 1, .pieces = &piece, .squares = &squares, .bf16 = halves, .gradient = gradient};
+    values[SPECIAL - 1] = 1;
+    halves[SPECIAL - 1] = 0x3f80;
+    CHECK_OK(rig_update(backend, backend->finish_gradient, &a, COUNT, 0));
+    for (int i = 0; i < COUNT; i++) {
+        CHECK(gradient[i] == nearest_bf16(values[i]));
+        expected += (double)gradient[i] * (double)gradient[i];
+    }
+    CHECK_NEAR(squares, expected, COUNT * DBL_EPSILON * expected);
+    const float odd[3] = {INFINITY, -INFINITY, NAN};
+    CHECK_OK(rig_narrow(backend, halves, odd, 3));
+    CHECK(halves[0] == 0x7f80 && halves[1] == 0xff80 && (halves[2] & 0x7f80) == 0x7f80 && halves[2] & 0x7f);
+}
+
 static void check_plan(const Backend *backend, UpdateArguments *a, double norm, double scale, bool apply,
                        bool failed) {
     UpdateRecord *record = &a->records[a->step->record];
@@ -197,6 +232,7 @@ int main(int argc, char **argv) {
     const Backend *backend = test_backend_start(argc > 1 ? argv[1] : "cpu", NULL);
     test_collect(backend);
     test_finish_gradient(backend);
+    test_bf16(backend);
     test_plan_update(backend);
     test_adamw(backend);
     test_backend_stop(backend);

@@ -39,6 +39,7 @@ Status cpu_noise(const NoiseArguments *arguments);
 Status cpu_loss(const LossArguments *arguments);
 Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);
 Status cpu_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
+Status cpu_narrow(uint16_t *to, const float *from, int64_t count);
 Status cpu_finish_gradient(const UpdateArguments *arguments);
 Status cpu_plan_update(const UpdateArguments *arguments);
 Status cpu_adamw(const UpdateArguments *arguments);

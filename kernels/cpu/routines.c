@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/simd.h"
 
@@ -128,13 +129,16 @@ Status cpu_collect(const ShardTotals *shards, int64_t count, const BatchInput *b
     return STATUS_OK;
 }
 
-/* gradient = sum / 2^50, or as it is without a sum; returns the sum of squares. */
-static double finish_piece(float *gradient, const int64_t *sum, int64_t count) {
-    const double unit = 1 / FIXED_POINT_SCALE;
+Status cpu_narrow(uint16_t *to, const float *from, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] = bf16_of(from[i]);
+    return STATUS_OK;
+}
+
+/* In four lanes, whatever the compiler makes of the loop. */
+static double sum_of_squares(const float *gradient, int64_t count) {
     double lanes[DOUBLE_LANES] = {0};
     int64_t i = 0;
-    for (int64_t k = 0; sum && k < count; k++)
-        gradient[k] = (float)((double)sum[k] * unit);
     for (; i + DOUBLE_LANES <= count; i += DOUBLE_LANES)
         for (int k = 0; k < DOUBLE_LANES; k++)
             lanes[k] += (double)gradient[i + k] * (double)gradient[i + k];
@@ -144,10 +148,15 @@ static double finish_piece(float *gradient, const int64_t *sum, int64_t count) {
 }
 
 Status cpu_finish_gradient(const UpdateArguments *a) {
+    const double unit = 1 / FIXED_POINT_SCALE;
     for (int64_t p = 0; p < a->piece_count; p++) {
         const UpdatePiece *piece = &a->pieces[p];
-        a->squares[p] =
-            finish_piece(a->gradient + piece->offset, a->sums ? a->sums + piece->offset : NULL, piece->count);
+        float *gradient = a->gradient + piece->offset;
+        for (int64_t i = 0; a->sums && i < piece->count; i++)
+            gradient[i] = (float)((double)a->sums[piece->offset + i] * unit);
+        for (int64_t i = 0; a->bf16 && i < piece->count; i++)
+            gradient[i] = bf16_value(a->bf16[piece->offset + i]);
+        a->squares[p] = sum_of_squares(gradient, piece->count);
     }
     return STATUS_OK;
 }

@@ -90,6 +90,7 @@ static const Backend backend = {
     .accumulate = cuda_accumulate,
     .collect = cuda_collect,
     .piece_elements = CUDA_PIECE_ELEMENTS,
+    .narrow = cuda_narrow,
     .finish_gradient = cuda_finish_gradient,
     .plan_update = cuda_plan_update,
     .adamw = cuda_adamw,

@@ -35,6 +35,7 @@ Status cuda_loss(const LossArguments *arguments);
 Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);
 Status cuda_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail);
 enum { CUDA_PIECE_ELEMENTS = 4096 };
+Status cuda_narrow(uint16_t *to, const float *from, int64_t count);
 Status cuda_finish_gradient(const UpdateArguments *arguments);
 Status cuda_plan_update(const UpdateArguments *arguments);
 Status cuda_adamw(const UpdateArguments *arguments);

@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda_context.h"
 
 extern "C" {
+#include "kernels/bf16.h"
 #include "kernels/cuda/kernels_cuda.h"
 #include "kernels/cuda/routines_math.h"
 }
@@ -120,6 +121,12 @@ __global__ void __launch_bounds__(THREADS)
         *bad = 1; /* whoever writes writes the same */
 }
 
+__global__ void __launch_bounds__(THREADS) narrow_kernel(uint16_t *to, const float *from, int64_t count) {
+    const int64_t i = global_index();
+    if (i < count)
+        to[i] = bf16_of(from[i]);
+}
+
 /* One block: integers, so that the order of the additions does not matter. */
 __global__ void __launch_bounds__(THREADS)
     collect_kernel(const ShardTotals *shards, int64_t count, const BatchInput *batch, int64_t *tail) {
@@ -154,11 +161,12 @@ __global__ void __launch_bounds__(THREADS) finish_gradient_kernel(const UpdateAr
     const UpdatePiece piece = a.pieces[blockIdx.x];
     float *gradient = a.gradient + piece.offset;
     const int64_t *sum = a.sums ? a.sums + piece.offset : NULL;
+    const uint16_t *bf16 = a.bf16 ? a.bf16 + piece.offset : NULL;
     double squares = 0;
 #pragma unroll 4
     for (int64_t i = threadIdx.x; i < piece.count; i += THREADS) {
-        float g = sum ? fixed_point_value(sum[i]) : gradient[i];
-        if (sum)
+        float g = sum ? fixed_point_value(sum[i]) : bf16 ? bf16_value(bf16[i]) : gradient[i];
+        if (sum || bf16)
             gradient[i] = g;
         squares += (double)g * (double)g;
     }
@@ -297,6 +305,13 @@ extern "C" Status cuda_collect(const ShardTotals *shards, int64_t count, const B
                                int64_t *tail) {
     collect_kernel<<<1, THREADS, 0, cuda_context()->stream>>>(shards, count, batch, tail);
     return cuda_check_launch("collect");
+}
+
+extern "C" Status cuda_narrow(uint16_t *to, const float *from, int64_t count) {
+    if (count == 0)
+        return STATUS_OK;
+    narrow_kernel<<<blocks_for(count, THREADS), THREADS, 0, cuda_context()->stream>>>(to, from, count);
+    return cuda_check_launch("narrow");
 }
 
 extern "C" Status cuda_finish_gradient(const UpdateArguments *a) {

@@ -6,6 +6,7 @@
 #include "commands/bench.h"
 #include "io/metrics.h"
 #include "model/describe.h"
+#include "training/trainer.h"
 
 /* ---- per-op rows ---- */
 
@@ -182,7 +183,8 @@ Status bench_print_json(const BenchWork *work, const BenchResult *result, int op
         value_json("channels", config_value_json(config, CONFIG_KEY_model_channels, channels)),
         value_integer("parameters", work->parameter_count),
         value_integer("batch", config->train_batch),
-        value_integer("shard", config->train_shard),
+        value_integer("shard", trainer_shard(config, comm_size(session->comm))),
+        value_text("gradient_sum", config->train_gradient_sum),
         value_integer("ranks", comm_size(session->comm)),
         value_integer("threads", session->threads),
         value_text("device", session->backend->name),

@@ -175,7 +175,8 @@ static void sample_release(BenchWork *work) {
 static Status create_generator(BenchWork *work, Generator *generator) {
     Status status = STATUS_OK;
     const Config *config = &work->session->arguments.config;
-    UnetOptions unet = unet_options(config, config->train_shard, BENCH_IMAGE_SIZE, BENCH_IMAGE_SIZE);
+    UnetOptions unet = unet_options(config, trainer_shard(config, comm_size(work->session->comm)),
+                                    BENCH_IMAGE_SIZE, BENCH_IMAGE_SIZE);
     Graph *graph = NULL;
     float *parameters = NULL;
     TRY(graph_create(&graph));
@@ -200,7 +201,7 @@ static Status allocate_chains(BenchWork *work) {
     int rank = comm_rank(work->session->comm), size = comm_size(work->session->comm);
     int64_t threads = work->session->threads, total, chains;
     uint64_t *seeds = NULL;
-    s->shard = config->train_shard;
+    s->shard = trainer_shard(config, size);
     s->pixels = s->shard * BENCH_IMAGE_SIZE * BENCH_IMAGE_SIZE;
     total = (config->train_batch + s->shard - 1) / s->shard;
     s->shards = total > rank ? (total - rank + size - 1) / size : 0;
@@ -306,7 +307,7 @@ Status bench_allreduce_create(BenchWork *work) {
     TRY(unet_build(graph, &unet));
     s->count = work->parameter_count = graph->parameter_elements;
     TRY(ALLOCATE(&s->data, s->count));
-    TRY(buckets_create(&s->buckets, work->session->comm, s->data, s->count,
+    TRY(buckets_create(&s->buckets, work->session->comm, (BucketData){s->data, COMM_INT64, false}, s->count,
                        bucket_elements > 0 ? bucket_elements : 1));
     work->step = reduce_step;
     work->prepare = reduce_prepare;

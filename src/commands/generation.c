@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "diffusion/network_denoiser.h"
 #include "model/weights.h"
+#include "training/trainer.h"
 
 /* Rank 0: the checkpoint's configuration over the session's, unless they contradict each other. */
 static Status merge_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
@@ -110,7 +111,7 @@ Status generator_create(Generator *generator, Session *session, int64_t height, 
     Status status = STATUS_OK;
     const Config *config = &session->arguments.config;
     NetworkOptions options = {
-        .unet = unet_options(config, config->train_shard, height, width),
+        .unet = unet_options(config, trainer_shard(config, comm_size(session->comm)), height, width),
         .backend = session->backend,
         .workers = session->threads,
         .gradients = vjp ? NETWORK_INPUT_GRADIENT : NETWORK_FORWARD,
@@ -137,8 +138,9 @@ Status generator_create_prior(Generator *generator, Session *session, const Prio
         .session = session, .height = prior_height(prior), .width = prior_width(prior), .prior = prior};
     TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
                         config->diffusion_beta_end, &generator->schedule));
-    TRY(prior_denoiser_create(prior, generator->schedule, session->backend, config->train_shard,
-                              session->threads, &generator->denoiser));
+    TRY(prior_denoiser_create(prior, generator->schedule, session->backend,
+                              trainer_shard(config, comm_size(session->comm)), session->threads,
+                              &generator->denoiser));
 done:
     if (status != STATUS_OK)
         generator_release(generator);

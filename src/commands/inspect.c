@@ -8,6 +8,7 @@
 #include "model/describe.h"
 #include "model/network.h"
 #include "model/weights.h"
+#include "training/trainer.h"
 
 enum { INSPECT_IMAGE_SIZE = 28 }; /* MNIST's, where no checkpoint says otherwise */
 
@@ -161,7 +162,7 @@ static Status inspect(Session *session) {
         height = checkpoint.height;
         width = checkpoint.width;
     }
-    UnetOptions unet = unet_options(config, config->train_shard, height, width);
+    UnetOptions unet = unet_options(config, trainer_shard(config, comm_size(session->comm)), height, width);
     TRY(graph_create(&graph));
     TRY(unet_build_trainable(graph, &unet));
     if (arguments->checkpoint)

@@ -10,6 +10,7 @@
 #include "core/team.h"
 #include "core/version.h"
 #include "io/metrics.h"
+#include "training/trainer.h"
 
 /* auto: the GPU if this build has the backend and the node a device, else the CPU, which exact priors need.
  */
@@ -116,6 +117,7 @@ static Status choose_alone(Session *session) {
     Status status = STATUS_OK;
     TRY(find_backend(&session->arguments, &session->backend));
     TRY(choose_precision(session));
+    TRY(trainer_choose_sums(&session->arguments.config, session->backend));
     TRY(choose_threads(session, &session->threads));
 done:
     return status;

@@ -33,6 +33,7 @@ static Status compare_configuration(const Session *session, const Checkpoint *ch
     char text[1024];
     config_defaults(&stored);
     TRY(config_from_json(&stored, checkpoint->config_json, path));
+    TRY(trainer_choose_sums(&stored, session->backend)); /* a file from before there was a choice */
     if (config_difference(&stored, &session->arguments.config, CONFIG_RESUME_EQUAL | CONFIG_CHECKPOINT, text,
                           sizeof text) > 0)
         FAIL(STATUS_BAD_INPUT,
@@ -89,6 +90,17 @@ done:
     return status;
 }
 
+static const char *describe_sums(const Trainer *trainer) {
+    static char text[512];
+    if (!trainer->shards.gradient)
+        return "sums in fixed point: the same bits on any number of ranks and threads";
+    snprintf(text, sizeof text,
+             "one shard per rank, sums in %s: the fastest; other numbers of ranks differ by rounding (a "
+             "train.shard of its own gives the same bits)",
+             trainer->config.train_gradient_sum);
+    return text;
+}
+
 static void announce(const TrainRun *run) {
     const Trainer *trainer = run->trainer;
     const Config *config = &trainer->config;
@@ -101,12 +113,11 @@ static void announce(const TrainRun *run) {
              (long long)trainer->network->graph->parameter_elements, (double)trainer_bytes(trainer) / 1e6);
     log_info("diffusion: %s, T = %lld, sqrt(alpha_bar) of the last step = %.4f", config->diffusion_schedule,
              (long long)schedule->steps, schedule->sqrt_alpha_bar[schedule->steps - 1]);
-    log_info("training: %lld steps in %lld epochs, global batch %lld in shards of %lld, %s, sums in fixed "
-             "point: the same "
-             "bits on any number of ranks and threads",
+    log_info("training: %lld steps in %lld epochs, global batch %lld in shards of %lld, %s, %s",
              (long long)trainer->total_steps,
              (long long)((trainer->total_steps + trainer->steps_per_epoch - 1) / trainer->steps_per_epoch),
-             (long long)config->train_batch, (long long)config->train_shard, config->train_precision);
+             (long long)config->train_batch, (long long)trainer->shards.samples, config->train_precision,
+             describe_sums(trainer));
 }
 
 static Status write_schematic(const TrainRun *run) {
@@ -264,8 +275,8 @@ static Status print_checksum(const TrainRun *run) {
     if (!run->session->root)
         return STATUS_OK;
     TRY(trainer_snapshot(run->trainer, run->provenance, &snapshot));
-    log_info("parameters' checksum %016llx (equal on any number of ranks and threads)",
-             (unsigned long long)checkpoint_parameters_checksum(&snapshot));
+    log_info("parameters' checksum %016llx%s", (unsigned long long)checkpoint_parameters_checksum(&snapshot),
+             run->trainer->shards.gradient ? "" : " (equal on any number of ranks and threads)");
 done:
     checkpoint_release(&snapshot);
     return status;

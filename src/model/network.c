@@ -114,6 +114,8 @@ static void *operand(const Network *network, int worker, int value) {
     const Value *v = &network->graph->values[value];
     if (v->kind == VALUE_PARAMETER) /* read only: kernels receive it as an input */
         return (void *)(uintptr_t)(network->parameters + network->graph->parameters[v->parameter].offset);
+    if (v->kind == VALUE_PARAMETER_GRADIENT && network->gradients)
+        return network->gradients + network->graph->parameters[v->parameter].offset;
     return (char *)network->worker[worker].arena + network->plan.offset[value];
 }
 

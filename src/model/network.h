@@ -12,6 +12,8 @@ typedef struct Network {
     Plan plan;
     PreparedOp *ops; /* (plan.node_count) */
     int workers;
+    float
+        *gradients; /* (graph->parameter_elements) backend memory, not owned, or NULL; see network_backward */
     const float *parameters; /* (graph->parameter_elements) backend memory, not owned; see network_load */
     struct NetworkWorker *worker;
     int64_t packed_bytes;  /* parameters in the kernels' own layouts, shared by the workers */
@@ -62,7 +64,8 @@ Status network_forward(Network *network, int worker);
 typedef Status (*GradientSink)(void *context, int parameter, const float *gradient);
 
 /* After network_forward and the loss: network_output_gradient -> every parameter's gradient to the sink,
- * once. */
+ * once, in the flat order. Where network->gradients is set, by the owner of a network with one worker, they
+ * are computed there and stay. */
 Status network_backward(Network *network, int worker, GradientSink sink, void *context);
 
 /* NETWORK_INPUT_GRADIENT: network_output_gradient v -> network_input_gradient, J^T v with J = d output / d

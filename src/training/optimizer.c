@@ -130,11 +130,12 @@ static Status for_all_pieces(const Optimizer *optimizer, UpdateRoutine routine) 
     return team_run(optimizer->threads, optimizer->update.piece_count, update_one, &task);
 }
 
-Status optimizer_queue(Optimizer *optimizer, const int64_t *gradient_sums, const int64_t *tail) {
+Status optimizer_queue(Optimizer *optimizer, GradientSums sums) {
     Status status = STATUS_OK;
     const Backend *backend = optimizer->backend;
-    optimizer->update.sums = gradient_sums;
-    optimizer->update.tail = tail;
+    optimizer->update.sums = sums.fixed;
+    optimizer->update.bf16 = sums.bf16;
+    optimizer->update.tail = sums.tail;
     TRY(for_all_pieces(optimizer, backend->finish_gradient));
     TRY(backend->plan_update(&optimizer->update));
     TRY(for_all_pieces(optimizer, backend->adamw));
@@ -162,7 +163,7 @@ Status optimizer_step(Optimizer *optimizer, const int64_t *gradient_sums, int64_
     Status status = STATUS_OK;
     UpdateRecord record;
     TRY(optimizer_prepare(optimizer, step));
-    TRY(optimizer_queue(optimizer, gradient_sums, NULL));
+    TRY(optimizer_queue(optimizer, (GradientSums){.fixed = gradient_sums}));
     TRY(optimizer_records(optimizer, step, 1, &record));
     report->gradient_norm = record.gradient_norm;
     report->learning_rate = optimizer_learning_rate(optimizer, step);

@@ -39,11 +39,18 @@ double optimizer_learning_rate(const Optimizer *optimizer, int64_t step);
  * min(ema_decay, (1+s)/(10+s)), and that its record is number `step` modulo OPTIMIZER_RECORDS. */
 Status optimizer_prepare(Optimizer *optimizer, int64_t step);
 
-/* Queues the prepared update from the fixed-point sums of the gradient of the mean loss, (count), or, where
- * they are NULL, from optimizer->gradient. Clipping as torch.nn.utils.clip_grad_norm_: factor
+/* What an update starts from, backend memory: the gradient of the mean loss, (count), as fixed-point sums or
+ * as bf16; without either it stands in optimizer->gradient. */
+typedef struct GradientSums {
+    const int64_t *fixed;
+    const uint16_t *bf16;
+    const int64_t *tail; /* (TAIL_COUNT) may be NULL */
+} GradientSums;
+
+/* Queues the prepared update. Clipping as torch.nn.utils.clip_grad_norm_: factor
  * min(1, clip_norm / (norm + 1e-6)). A norm that is not finite or, if a tail is given, a bad shard in it
  * changes nothing, and no later update does until optimizer_forgive. */
-Status optimizer_queue(Optimizer *optimizer, const int64_t *gradient_sums, const int64_t *tail);
+Status optimizer_queue(Optimizer *optimizer, GradientSums sums);
 
 /* The records of steps [first, first + count), after everything queued is done. */
 Status optimizer_records(const Optimizer *optimizer, int64_t first, int64_t count, UpdateRecord *records);

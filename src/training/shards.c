@@ -16,26 +16,57 @@ static int64_t parameter_elements(const Shards *shards) {
     return shards->network->graph->parameter_elements;
 }
 
-const int64_t *shards_tail(const Shards *shards) {
-    return shards->sums + parameter_elements(shards);
-}
-
-static size_t sums_bytes(const Shards *shards) {
-    return (size_t)(parameter_elements(shards) + TAIL_COUNT) * sizeof(int64_t);
+GradientSums shards_sums(const Shards *shards) {
+    return (GradientSums){
+        .fixed = shards->gradient ? NULL : shards->sums, .bf16 = shards->halves, .tail = shards->tail};
 }
 
 /* ---- memory ---- */
 
-static Status create_sums(Shards *shards, double bucket_mib) {
+/* What travels between the ranks in buckets. */
+typedef struct Traveller {
+    void *memory; /* backend memory */
+    CommType type;
+    int64_t count;
+    size_t element_bytes;
+} Traveller;
+
+static Traveller traveller(const Shards *shards) {
+    int64_t elements = parameter_elements(shards);
+    if (shards->halves)
+        return (Traveller){shards->halves, COMM_BFLOAT16, elements, sizeof *shards->halves};
+    if (shards->gradient)
+        return (Traveller){shards->gradient, COMM_FLOAT32, elements, sizeof *shards->gradient};
+    return (Traveller){shards->sums, COMM_INT64, elements + TAIL_SUMMED, sizeof *shards->sums};
+}
+
+static size_t traveller_bytes(const Shards *shards) {
+    Traveller t = traveller(shards);
+    return (size_t)t.count * t.element_bytes;
+}
+
+static Status create_sums(Shards *shards, const ShardsOptions *options) {
     Status status = STATUS_OK;
-    int64_t summed = parameter_elements(shards) + TAIL_SUMMED;
-    int64_t bucket_elements = (int64_t)(bucket_mib * 1048576.0 / sizeof(int64_t));
-    TRY(ALLOCATE(&shards->host_sums, parameter_elements(shards) + TAIL_COUNT));
-    shards->sums = shards->host_sums;
-    if (!shards->network->backend->host_memory)
-        TRY(shards->network->backend->allocate((void **)&shards->sums, sums_bytes(shards)));
-    TRY(buckets_create(&shards->buckets, shards->comm, shards->host_sums, summed,
-                       bucket_elements < 1 ? 1 : bucket_elements));
+    const Backend *backend = shards->network->backend;
+    const bool device = comm_sums_device_memory(shards->comm);
+    int64_t elements = options->gradient ? 0 : parameter_elements(shards);
+    if (options->bf16 && options->gradient && comm_size(shards->comm) > 1) {
+        if (!device)
+            FAIL(STATUS_BAD_INPUT, "train.gradient_sum bf16: expected NCCL between the ranks, found %s",
+                 comm_description(shards->comm));
+        TRY(backend->allocate((void **)&shards->halves,
+                              (size_t)parameter_elements(shards) * sizeof *shards->halves));
+    }
+    shards->gradient = options->gradient;
+    shards->network->gradients = options->gradient;
+    TRY(backend->allocate((void **)&shards->sums, (size_t)(elements + TAIL_COUNT) * sizeof(int64_t)));
+    shards->tail = shards->sums + elements;
+    Traveller t = traveller(shards);
+    if (!device && !backend->host_memory && comm_size(shards->comm) > 1)
+        TRY(ALLOCATE((char **)&shards->on_host, (int64_t)traveller_bytes(shards)));
+    int64_t bucket = (int64_t)(options->bucket_mib * 1048576.0 / (double)t.element_bytes);
+    BucketData data = {shards->on_host ? shards->on_host : t.memory, t.type, device};
+    TRY(buckets_create(&shards->buckets, shards->comm, data, t.count, bucket < 1 ? 1 : bucket));
 done:
     return status;
 }
@@ -68,7 +99,7 @@ done:
 }
 
 Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedule *schedule,
-                     double bucket_mib) {
+                     const ShardsOptions *options) {
     Status status = STATUS_OK;
     Shape input = network->graph->values[network->graph->input].shape;
     *shards = (Shards){.comm = comm,
@@ -76,7 +107,7 @@ Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedul
                        .schedule = schedule,
                        .samples = input.d[0],
                        .pixels = input.d[1] * input.d[2]};
-    TRY(create_sums(shards, bucket_mib));
+    TRY(create_sums(shards, options));
     TRY(create_workers(shards));
     TRY(place_tables(shards));
     TRY(network->backend->allocate((void **)&shards->input, sizeof *shards->input));
@@ -109,9 +140,9 @@ void shards_release(Shards *shards) {
         backend->release(shards->owned_tables[i]);
     for (int i = 0; i < SHARDS_DATASETS; i++)
         backend->release(shards->images[i].owned);
-    if (shards->sums != shards->host_sums)
-        backend->release(shards->sums);
-    free(shards->host_sums);
+    backend->release(shards->halves);
+    backend->release(shards->sums);
+    free(shards->on_host);
     buckets_release(&shards->buckets);
     *shards = (Shards){0};
 }
@@ -122,8 +153,11 @@ static int64_t shards_in(const Shards *shards, int64_t samples) {
     return (samples + shards->samples - 1) / shards->samples;
 }
 
-/* Shards of this rank among `count`. */
-static int64_t own_shards(const Shards *shards, int64_t count) {
+/* Shards of this rank among `count`. With sums in float one, even if all of it is padding: every rank takes
+ * part in every bucket. */
+static int64_t own_shards(const Shards *shards, int64_t count, bool backward) {
+    if (backward && shards->gradient)
+        return 1;
     int rank = comm_rank(shards->comm), size = comm_size(shards->comm);
     return count > rank ? (count - rank + size - 1) / size : 0;
 }
@@ -207,10 +241,32 @@ typedef struct SinkContext {
     ShardTotals *totals;
 } SinkContext;
 
-static Status add_gradient(void *context, int parameter, const float *gradient) {
+/* The gradient is where it belongs: the buckets that are complete set out. */
+static Status send_gradient(Shards *shards, const Parameter *p) {
+    Status status = STATUS_OK;
+    Buckets *buckets = &shards->buckets;
+    if (p->offset != shards->ready)
+        FAIL(STATUS_FAILURE, "gradient of %s: computed after %lld elements, expected after %lld", p->name,
+             (long long)shards->ready, (long long)p->offset);
+    shards->ready += p->count;
+    if (!buckets->data.device)
+        return STATUS_OK;
+    for (int b = buckets->started; shards->halves && b < buckets->count; b++)
+        if (buckets->begin[b + 1] <= shards->ready)
+            TRY(shards->network->backend->narrow(shards->halves + buckets->begin[b],
+                                                 shards->gradient + buckets->begin[b],
+                                                 buckets->begin[b + 1] - buckets->begin[b]));
+    TRY(buckets_start(buckets, shards->ready));
+done:
+    return status;
+}
+
+static Status take_gradient(void *context, int parameter, const float *gradient) {
     SinkContext *sink = context;
     Shards *shards = sink->shards;
     const Parameter *p = &shards->network->graph->parameters[parameter];
+    if (shards->gradient)
+        return send_gradient(shards, p);
     pthread_mutex_t *lock = (pthread_mutex_t *)shards->locks + parameter;
     (void)pthread_mutex_lock(lock);
     Status status = shards->network->backend->accumulate(shards->sums + p->offset, gradient, p->count,
@@ -242,6 +298,22 @@ static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) 
     return shards->network->backend->noise(&noise);
 }
 
+static Status collect(Pass *pass) {
+    const Shards *shards = pass->shards;
+    return shards->network->backend->collect(shards->totals, pass->tasks, shards->input, shards->tail);
+}
+
+/* With sums in float a rank's tail is known before the backward pass, and travels beside it. */
+static Status send_tail(Pass *pass) {
+    Status status = STATUS_OK;
+    Shards *shards = pass->shards;
+    TRY(collect(pass));
+    if (comm_sums_device_memory(shards->comm))
+        TRY(comm_device_sum_start(shards->comm, shards->tail, TAIL_SUMMED, COMM_INT64));
+done:
+    return status;
+}
+
 static Status run_shard(void *context, int worker, int64_t task) {
     Status status = STATUS_OK;
     Pass *pass = context;
@@ -264,9 +336,11 @@ static Status run_shard(void *context, int worker, int64_t task) {
         .loss_sum = &sink.totals->loss_sum,
     };
     TRY(shards->network->backend->loss(&loss));
+    if (pass->backward && shards->gradient)
+        TRY(send_tail(pass));
     times[2] = clock_seconds();
     if (pass->backward)
-        TRY(network_backward(shards->network, worker, add_gradient, &sink));
+        TRY(network_backward(shards->network, worker, take_gradient, &sink));
     times[3] = clock_seconds();
     w->seconds.data += times[1] - times[0];
     w->seconds.forward += times[2] - times[1];
@@ -290,35 +364,47 @@ static Status run_pass(Pass *pass, bool stop) {
     Status status = STATUS_OK;
     Shards *shards = pass->shards;
     const Backend *backend = shards->network->backend;
-    pass->tasks = own_shards(shards, shards_in(shards, pass->batch->count));
+    pass->tasks = own_shards(shards, shards_in(shards, pass->batch->count), pass->backward);
     TRY(reserve(shards, pass->tasks));
     TRY(place_images(shards, pass->batch->dataset, &pass->images));
     TRY(send_batch(pass, stop));
     TRY(backend->clear(shards->totals, (size_t)pass->tasks * sizeof *shards->totals));
     TRY(team_run(shards->network->workers, pass->tasks, run_shard, pass));
-    TRY(backend->collect(shards->totals, pass->tasks, shards->input,
-                         shards->sums + parameter_elements(shards)));
+    if (!pass->backward || !shards->gradient)
+        TRY(collect(pass));
 done:
     add_seconds(shards);
     return status;
 }
 
-/* Gradient sums and tail over all ranks: in device memory by NCCL, else through the host's. */
+/* The tail over all ranks, through host memory. */
+static Status sum_tail(Shards *shards) {
+    Status status = STATUS_OK;
+    const Backend *backend = shards->network->backend;
+    int64_t tail[TAIL_SUMMED];
+    TRY(backend->copy_out(tail, shards->tail, sizeof tail));
+    TRY(comm_allreduce_i64(shards->comm, tail, TAIL_SUMMED, COMM_SUM));
+    TRY(backend->copy_in(shards->tail, tail, sizeof tail));
+done:
+    return status;
+}
+
+/* What has not set out yet, and the end of the sums: in device memory by NCCL, else through the host's. */
 static Status sum_over_ranks(Shards *shards) {
     Status status = STATUS_OK;
     const Backend *backend = shards->network->backend;
-    int64_t summed = parameter_elements(shards) + TAIL_SUMMED;
-    size_t bytes = (size_t)summed * sizeof(int64_t);
+    Traveller t = traveller(shards);
+    size_t bytes = traveller_bytes(shards);
     if (comm_size(shards->comm) == 1)
         return STATUS_OK;
-    if (comm_sums_device_memory(shards->comm))
-        return comm_allreduce_device(shards->comm, shards->sums, summed);
-    if (!backend->host_memory)
-        TRY(backend->copy_out(shards->host_sums, shards->sums, bytes));
-    TRY(buckets_start(&shards->buckets, summed));
+    if (shards->on_host)
+        TRY(backend->copy_out(shards->on_host, t.memory, bytes));
+    TRY(buckets_start(&shards->buckets, t.count));
     TRY(buckets_finish(&shards->buckets));
-    if (!backend->host_memory)
-        TRY(backend->copy_in(shards->sums, shards->host_sums, bytes));
+    if (shards->on_host)
+        TRY(backend->copy_in(t.memory, shards->on_host, bytes));
+    if (shards->gradient && !comm_sums_device_memory(shards->comm))
+        TRY(sum_tail(shards));
 done:
     return status;
 }
@@ -326,7 +412,10 @@ done:
 Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop) {
     Status status = STATUS_OK;
     Pass pass = {.shards = shards, .batch = batch, .backward = true};
-    TRY(shards->network->backend->clear(shards->sums, sums_bytes(shards)));
+    shards->ready = 0;
+    if (!shards->gradient)
+        TRY(shards->network->backend->clear(shards->sums,
+                                            (size_t)parameter_elements(shards) * sizeof(int64_t)));
     TRY(run_pass(&pass, stop));
     double start = clock_seconds();
     TRY(sum_over_ranks(shards));
@@ -358,7 +447,7 @@ Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResu
     int64_t tail[TAIL_COUNT];
     TRY(shards_queue_gradient(shards, batch, stop));
     TRY(comm_wait_device(shards->comm));
-    TRY(shards->network->backend->copy_out(tail, shards_tail(shards), sizeof tail));
+    TRY(shards->network->backend->copy_out(tail, shards->tail, sizeof tail));
     TRY(shards_result(shards, tail, result));
 done:
     return status;
@@ -369,7 +458,7 @@ Status shards_loss(Shards *shards, const Batch *batch, double *loss) {
     Pass pass = {.shards = shards, .batch = batch};
     int64_t tail[TAIL_COUNT];
     TRY(run_pass(&pass, false));
-    TRY(shards->network->backend->copy_out(tail, shards_tail(shards), sizeof tail));
+    TRY(shards->network->backend->copy_out(tail, shards->tail, sizeof tail));
     TRY(comm_allreduce_i64(shards->comm, tail, 2, COMM_SUM)); /* loss and bad shards */
     *loss = tail[TAIL_BAD] ? NAN : (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE;
 done:

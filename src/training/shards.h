@@ -1,6 +1,8 @@
 /* The gradient of one global batch, shard by shard. A shard is `train.shard` consecutive samples, one
  * single-threaded pass through the graph wherever it runs; losses and gradients of all shards are added in
- * fixed point, so the sums have the same bits on any number of ranks and threads. */
+ * fixed point, so the sums have the same bits on any number of ranks and threads. The faster way, where that
+ * is not asked for: each rank's share of the batch is one shard, and the gradients, which need no adding up
+ * within the rank, are summed over the ranks in float while the backward pass goes on. */
 #ifndef TRAINING_SHARDS_H
 #define TRAINING_SHARDS_H
 
@@ -9,6 +11,7 @@
 #include "diffusion/schedule.h"
 #include "io/idx.h"
 #include "model/network.h"
+#include "training/optimizer.h"
 
 /* A step's samples: positions 0..count-1 of the global batch are images index[0..count-1] of the data set. */
 typedef struct Batch {
@@ -40,9 +43,13 @@ typedef struct Shards {
     Network *network;
     const Schedule *schedule;
     int64_t samples, pixels; /* per shard; per sample */
-    int64_t *sums;           /* (parameter elements) fixed point, then TAIL_COUNT; backend memory */
-    int64_t *host_sums;      /* the same in host memory: `sums` itself where the backend's is the host's */
-    Buckets buckets;
+    float *gradient;         /* (parameter elements) backend memory, not owned; NULL: sums in fixed point */
+    uint16_t *halves;        /* (parameter elements) the gradient as it travels in bf16; NULL: it does not */
+    int64_t *sums;           /* fixed point: (parameter elements), then the tail; else the tail alone */
+    int64_t *tail;           /* (TAIL_COUNT) the end of `sums` */
+    int64_t ready;           /* elements of the gradient that this pass has computed so far */
+    Buckets buckets;         /* of what travels: `sums` or `gradient` or `halves` */
+    void *on_host;           /* the same in host memory; NULL where it travels from where it is */
     struct ShardsWorker *worker; /* (network->workers) */
     void *locks;                 /* one per parameter */
     /* backend memory, owned but for the tables and images of a backend in host memory: */
@@ -57,8 +64,15 @@ typedef struct Shards {
     PhaseSeconds seconds;  /* accumulated; the caller may reset it */
 } Shards;
 
+typedef struct ShardsOptions {
+    double bucket_mib; /* see train.bucket_mib */
+    float *gradient;   /* (parameter elements) backend memory: sums in float, which end there; NULL: fixed */
+    bool bf16;         /* the gradient is rounded to bf16 for the sum over ranks; needs NCCL */
+} ShardsOptions;
+
+/* With a gradient the network must have one worker, and the ranks' shards together hold any batch. */
 Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedule *schedule,
-                     double bucket_mib);
+                     const ShardsOptions *options);
 void shards_release(Shards *shards); /* accepts a zeroed struct */
 
 typedef struct ShardsResult {
@@ -68,13 +82,13 @@ typedef struct ShardsResult {
     int64_t stop_requests; /* ranks that asked to stop */
 } ShardsResult;
 
-/* Loss and gradient of the batch: shard i on rank i mod size. After it shards->sums holds the gradient of the
+/* Loss and gradient of the batch: shard i on rank i mod size. After it shards_sums is the gradient of the
  * mean loss and the tail, on every rank. `stop` is this rank's wish. On a device the work is queued.
  * Collective. */
 Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop);
 
-/* This rank's tail behind shards->sums: backend memory. */
-const int64_t *shards_tail(const Shards *shards);
+/* For the optimizer. */
+GradientSums shards_sums(const Shards *shards);
 
 /* What a tail, copied to host memory, says. Collective if something was not finite. */
 Status shards_result(const Shards *shards, const int64_t tail[TAIL_COUNT], ShardsResult *result);

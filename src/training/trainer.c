@@ -31,13 +31,38 @@ done:
     return status;
 }
 
+Status trainer_choose_sums(Config *config, const Backend *backend) {
+    enum { HOST_SHARD = 8, DEVICE_SHARD = 32 };
+    char *sum = config->train_gradient_sum;
+    if (strcmp(sum, "auto") == 0)
+        strcpy(sum, config->train_shard == 0 && !backend->host_memory ? "fp32" : "fixed");
+    bool fixed = strcmp(sum, "fixed") == 0;
+    if (fixed && config->train_shard == 0) {
+        int64_t shard = backend->host_memory ? HOST_SHARD : DEVICE_SHARD;
+        config->train_shard = shard < config->train_batch ? shard : config->train_batch;
+    }
+    if (!fixed && config->train_shard != 0)
+        return status_error(
+            STATUS_BAD_INPUT,
+            "train.shard: with train.gradient_sum %s each rank's share is one shard: expected "
+            "0, found %lld",
+            sum, (long long)config->train_shard);
+    return STATUS_OK;
+}
+
+int64_t trainer_shard(const Config *config, int ranks) {
+    return config->train_shard > 0 ? config->train_shard : (config->train_batch + ranks - 1) / ranks;
+}
+
 static Status build_network(Trainer *trainer, const Backend *backend, int threads) {
     Status status = STATUS_OK;
     const Config *config = &trainer->config;
+    const bool fixed = strcmp(config->train_gradient_sum, "fixed") == 0;
+    int64_t shard = trainer_shard(config, comm_size(trainer->comm));
     NetworkOptions options = {
-        .unet = unet_options(config, config->train_shard, trainer->train.height, trainer->train.width),
+        .unet = unet_options(config, shard, trainer->train.height, trainer->train.width),
         .backend = backend,
-        .workers = threads,
+        .workers = fixed ? threads : 1,
         .gradients = NETWORK_TRAINING,
     };
     OptimizerOptions optimizer = {
@@ -49,9 +74,13 @@ static Status build_network(Trainer *trainer, const Backend *backend, int thread
     };
     float *initial = NULL;
     TRY(network_create(&trainer->network, &options));
-    TRY(shards_create(&trainer->shards, trainer->comm, trainer->network, trainer->schedule,
-                      config->train_bucket_mib));
     TRY(optimizer_create(&trainer->optimizer, backend, trainer->network->graph, &optimizer, threads));
+    ShardsOptions sums = {
+        .bucket_mib = config->train_bucket_mib,
+        .gradient = fixed ? NULL : trainer->optimizer.gradient,
+        .bf16 = strcmp(config->train_gradient_sum, "bf16") == 0,
+    };
+    TRY(shards_create(&trainer->shards, trainer->comm, trainer->network, trainer->schedule, &sums));
     TRY(ALLOCATE(&initial, trainer->optimizer.count));
     network_initialise(trainer->network->graph, config->seed, initial);
     TRY(backend->copy_in(trainer->optimizer.parameters, initial,
@@ -74,6 +103,7 @@ Status trainer_create(Trainer **result, const Config *config, Comm *comm, const 
     trainer->progress.last_epoch_mean = NAN;
     TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
                         config->diffusion_beta_end, &trainer->schedule));
+    TRY(trainer_choose_sums(&trainer->config, backend));
     TRY(load_data(trainer));
     TRY(build_network(trainer, backend, threads));
 done:
@@ -88,8 +118,8 @@ done:
 void trainer_destroy(Trainer *trainer) {
     if (!trainer)
         return;
-    optimizer_release(&trainer->optimizer);
     shards_release(&trainer->shards);
+    optimizer_release(&trainer->optimizer);
     network_destroy(trainer->network);
     schedule_destroy(trainer->schedule);
     dataset_release(&trainer->train);
@@ -159,7 +189,7 @@ Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report) {
     TRY(optimizer_prepare(&trainer->optimizer, progress->step));
     TRY(shards_queue_gradient(&trainer->shards, &batch, stop));
     double start = clock_seconds();
-    TRY(optimizer_queue(&trainer->optimizer, trainer->shards.sums, shards_tail(&trainer->shards)));
+    TRY(optimizer_queue(&trainer->optimizer, shards_sums(&trainer->shards)));
     TRY(network_load(trainer->network, trainer->optimizer.parameters, trainer->optimizer.threads));
     trainer->shards.seconds.optimizer += clock_seconds() - start;
     TRY(read_step(trainer, &batch, &record, &result));

@@ -33,6 +33,13 @@ typedef struct Trainer {
     TrainerProgress progress;
 } Trainer;
 
+/* Replaces train.gradient_sum auto and train.shard 0 by what they mean on this backend; with sums in float
+ * train.shard stays 0, one shard per rank. STATUS_BAD_INPUT: they contradict each other. */
+Status trainer_choose_sums(Config *config, const Backend *backend);
+
+/* Samples per shard on this number of ranks. */
+int64_t trainer_shard(const Config *config, int ranks);
+
 /* Reads and shares the data, builds the network, initialises the parameters from the seed. `config` is
  * checked. Owned by the caller; trainer_destroy accepts NULL. Collective. */
 Status trainer_create(Trainer **trainer, const Config *config, Comm *comm, const Backend *backend,

@@ -238,12 +238,23 @@ typedef struct Backend {
     /* Optional: NULL where calls return when their work is done. Waits for all queued work. */
     Status (*synchronise)(void);
 
+    /* Optional, all or none: recording. What is queued between begin and end is not run but becomes a
+     * recording, which replay queues as a whole; on the same addresses, so that what changes must be read
+     * from memory. In between nothing is allocated, waited for or copied from or to the host, and everything
+     * was queued once before. After a failure in between, end is called all the same. */
+    Status (*record_begin)(void);
+    Status (*record_end)(void **recording);
+    Status (*replay)(void *recording);
+    void (*recording_release)(void *recording); /* accepts NULL */
+
     const OpKernel *const *kernels; /* NULL-terminated; the first that matches a kind is used */
 
     bool host_memory; /* the backend's memory is the host's: pointers may be followed on the CPU */
     Status (*allocate)(void **memory, size_t bytes); /* 64-byte aligned or better, zeroed */
     void (*release)(void *memory);
+    /* In order with what is queued; from_host may change after the call. */
     Status (*copy_in)(void *to, const void *from_host, size_t bytes);
+    /* After all that was queued; waits. */
     Status (*copy_out)(void *to_host, const void *from, size_t bytes);
     Status (*copy)(void *to, const void *from, size_t bytes); /* within the backend's memory */
     Status (*clear)(void *memory, size_t bytes);              /* zeroes */

@@ -43,8 +43,12 @@ done:
     return status;
 }
 
+/* Small blocks, such as what a step needs to know, are not waited for. */
 static Status copy_in(void *to, const void *from_host, size_t bytes) {
-    return bytes > 0 ? copy_and_wait(to, from_host, bytes, cudaMemcpyHostToDevice) : STATUS_OK;
+    if (bytes == 0)
+        return STATUS_OK;
+    return bytes <= CUDA_STAGE_BYTES ? cuda_copy_staged(to, from_host, bytes)
+                                     : copy_and_wait(to, from_host, bytes, cudaMemcpyHostToDevice);
 }
 
 static Status copy_out(void *to_host, const void *from, size_t bytes) {
@@ -67,6 +71,36 @@ static void *stream(void) {
     return cuda_context()->stream;
 }
 
+/* ---- recordings: CUDA graphs ---- */
+
+/* Other threads, such as the one that writes checkpoints, are not watched. */
+static Status record_begin(void) {
+    return CHECK_CUDA(cudaStreamBeginCapture(cuda_context()->stream, cudaStreamCaptureModeThreadLocal));
+}
+
+static Status record_end(void **recording) {
+    Status status = STATUS_OK;
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t executable = NULL;
+    *recording = NULL;
+    TRY(CHECK_CUDA(cudaStreamEndCapture(cuda_context()->stream, &graph)));
+    TRY(CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0)));
+    *recording = executable;
+done:
+    if (graph)
+        (void)cudaGraphDestroy(graph);
+    return status;
+}
+
+static Status replay(void *recording) {
+    return CHECK_CUDA(cudaGraphLaunch((cudaGraphExec_t)recording, cuda_context()->stream));
+}
+
+static void recording_release(void *recording) {
+    if (recording)
+        (void)cudaGraphExecDestroy((cudaGraphExec_t)recording);
+}
+
 static const Backend backend = {
     .name = "cuda",
     .description = description,
@@ -77,6 +111,10 @@ static const Backend backend = {
     .max_workers = max_workers,
     .stream = stream,
     .synchronise = cuda_synchronize,
+    .record_begin = record_begin,
+    .record_end = record_end,
+    .replay = replay,
+    .recording_release = recording_release,
     .kernels = kernels,
     .host_memory = false,
     .allocate = cuda_allocate,

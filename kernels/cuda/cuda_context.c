@@ -15,6 +15,9 @@ typedef struct ContextState {
     CudaContext context;
     void *workspace;
     size_t workspace_bytes;
+    unsigned char *stages; /* (CUDA_STAGES, CUDA_STAGE_BYTES) page-locked */
+    cudaEvent_t staged[CUDA_STAGES];
+    int next_stage;
 } ContextState;
 
 static ContextState state;
@@ -118,6 +121,9 @@ Status cuda_context_start(int local_rank, int local_size, const char *precision,
     if (cudnnGetVersion() < MIN_CUDNN)
         FAIL(STATUS_FAILURE, "cuDNN: expected version %d or later, found %zu", MIN_CUDNN, cudnnGetVersion());
     TRY(CHECK_CUDA(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking)));
+    TRY(CHECK_CUDA(cudaMallocHost((void **)&state.stages, (size_t)CUDA_STAGES * CUDA_STAGE_BYTES)));
+    for (int i = 0; i < CUDA_STAGES; i++)
+        TRY(CHECK_CUDA(cudaEventCreateWithFlags(&state.staged[i], cudaEventDisableTiming)));
     TRY(CHECK_CUDNN(cudnnCreate(&context->cudnn)));
     TRY(CHECK_CUDNN(cudnnSetStream(context->cudnn, context->stream)));
     TRY(cudnn_plans_open(&context->plans, context->cudnn, context->stream, properties.name));
@@ -134,6 +140,11 @@ void cuda_context_stop(void) {
     if (context->cudnn)
         (void)cudnnDestroy(context->cudnn);
     cuda_release(state.workspace);
+    for (int i = 0; i < CUDA_STAGES; i++)
+        if (state.staged[i])
+            (void)cudaEventDestroy(state.staged[i]);
+    if (state.stages)
+        (void)cudaFreeHost(state.stages);
     if (context->stream)
         (void)cudaStreamDestroy(context->stream);
     memset(&state, 0, sizeof state);
@@ -180,6 +191,19 @@ Status cuda_workspace(size_t bytes, void **device) {
         state.workspace_bytes = rounded;
     }
     *device = state.workspace;
+done:
+    return status;
+}
+
+Status cuda_copy_staged(void *to, const void *from_host, size_t bytes) {
+    Status status = STATUS_OK;
+    int i = state.next_stage;
+    unsigned char *stage = state.stages + (size_t)i * CUDA_STAGE_BYTES;
+    state.next_stage = (i + 1) % CUDA_STAGES;
+    TRY(CHECK_CUDA(cudaEventSynchronize(state.staged[i]))); /* done at once for a block not used yet */
+    memcpy(stage, from_host, bytes);
+    TRY(CHECK_CUDA(cudaMemcpyAsync(to, stage, bytes, cudaMemcpyHostToDevice, state.context.stream)));
+    TRY(CHECK_CUDA(cudaEventRecord(state.staged[i], state.context.stream)));
 done:
     return status;
 }

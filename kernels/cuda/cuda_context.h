@@ -63,6 +63,11 @@ Status cuda_synchronize(void);
  * are undefined; valid until the next call, belong to the context, and grow (then the stream is drained). */
 Status cuda_workspace(size_t bytes, void **device);
 
+/* Queues a copy of at most CUDA_STAGE_BYTES from host memory, which may change after the call: it goes
+ * through one of a few page-locked blocks, which it waits for if all are still under way. */
+enum { CUDA_STAGE_BYTES = 1 << 16, CUDA_STAGES = 64 };
+Status cuda_copy_staged(void *to, const void *from_host, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

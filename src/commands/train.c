@@ -217,21 +217,36 @@ static Status name_last_checkpoint(const TrainRun *run, Status failure) {
                           run->session->run.path, (long long)run->last_checkpoint_step);
 }
 
+/* Reports are collected where the trainer asks for it and before a checkpoint: on all ranks at the same
+ * steps, which then stop together. */
+static bool must_collect(const Trainer *trainer) {
+    int64_t next = trainer->progress.step + trainer->queued,
+            every = trainer->config.train_checkpoint_every_steps;
+    return trainer_must_collect(trainer) || (every > 0 && next % every == 0);
+}
+
 /* Steps until the end or a signal. Collective. */
 static Status train(TrainRun *run, bool *interrupted) {
     Status status = STATUS_OK;
     Trainer *trainer = run->trainer;
-    TrainerReport step;
+    TrainerReport steps[TRAINER_QUEUE];
+    int64_t count;
     *interrupted = false;
     while (!trainer_is_finished(trainer) && !*interrupted) {
         double validation = NAN;
-        status = trainer_step(trainer, interrupt_received() != 0, &step);
+        status = trainer_queue(trainer, interrupt_received() != 0);
+        if (status == STATUS_OK && !must_collect(trainer))
+            continue;
+        if (status == STATUS_OK)
+            status = trainer_collect(trainer, steps, &count);
         if (status != STATUS_OK)
             return name_last_checkpoint(run, status);
+        const TrainerReport step = steps[count - 1];
         if (step.epoch_ended || trainer_is_finished(trainer))
             TRY(trainer_validate(trainer, &validation));
-        TRY(train_report_step(&run->report, &step, validation));
-        *interrupted = step.stop;
+        TRY(train_report_steps(&run->report, steps, count, validation));
+        for (int64_t i = 0; i < count; i++)
+            *interrupted = *interrupted || steps[i].stop;
         /* By time: rank 0 decides alone, since writing is not collective. */
         if (checkpoint_is_due(run) && !trainer_is_finished(trainer))
             TRY(start_checkpoint(run));

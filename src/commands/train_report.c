@@ -82,17 +82,16 @@ static void print_step(TrainReport *report, const TrainerReport *step, double va
     const TrainerProgress *progress = &trainer->progress;
     char eta[32];
     bool scheduled =
-        progress->step % trainer->config.train_log_every_steps == 0 || trainer_is_finished(trainer);
+        step->step % trainer->config.train_log_every_steps == 0 || step->step == trainer->total_steps;
     log_duration(report->status.eta_s, eta);
     if (scheduled || step->epoch_ended)
         log_info("step %6lld/%lld  epoch %lld  loss %.4f (mean of last %d: %.4f)  |g| %.3f  %.0f images/s  "
                  "%s left",
-                 (long long)progress->step, (long long)trainer->total_steps,
-                 (long long)report->status.epoch + 1, step->loss,
-                 (int)(report->recent_count < RECENT_STEPS ? report->recent_count : RECENT_STEPS),
+                 (long long)step->step, (long long)trainer->total_steps, (long long)report->status.epoch + 1,
+                 step->loss, (int)(report->recent_count < RECENT_STEPS ? report->recent_count : RECENT_STEPS),
                  recent_mean(report), step->gradient_norm, report->status.images_per_s, eta);
     else
-        log_progress(false, "step %lld/%lld  loss %.4f  %.0f images/s  %s left", (long long)progress->step,
+        log_progress(false, "step %lld/%lld  loss %.4f  %.0f images/s  %s left", (long long)step->step,
                      (long long)trainer->total_steps, step->loss, report->status.images_per_s, eta);
     if (step->epoch_ended)
         log_info("epoch %lld done: mean loss %.5f, best %.5f, validation %.5f",
@@ -100,19 +99,15 @@ static void print_step(TrainReport *report, const TrainerReport *step, double va
                  validation_loss);
 }
 
-Status train_report_step(TrainReport *report, const TrainerReport *step, double validation_loss) {
+static Status report_step(TrainReport *report, const TrainerReport *step, double seconds,
+                          double validation_loss) {
     Status status = STATUS_OK;
-    const TrainerProgress *progress = &report->trainer->progress;
-    double now = clock_seconds(), seconds = now - report->last_step_seconds;
-    if (!report->session->root)
-        return STATUS_OK;
-    report->last_step_seconds = now;
     report->training_seconds += seconds;
     report->images += step->images;
     report->recent_losses[report->recent_count++ % RECENT_STEPS] = step->loss;
     StepRecord record = {
-        .step = progress->step,
-        .epoch = step->epoch_ended ? progress->epoch - 1 : progress->epoch,
+        .step = step->step,
+        .epoch = step->epoch,
         .loss = step->loss,
         .grad_norm = step->gradient_norm,
         .lr = step->learning_rate,
@@ -120,13 +115,26 @@ Status train_report_step(TrainReport *report, const TrainerReport *step, double 
         .validation_loss = validation_loss,
     };
     TRY(steps_log_append(report->steps, &record));
-    report->status.step = progress->step;
-    report->status.epoch = record.epoch;
+    report->status.step = step->step;
+    report->status.epoch = step->epoch;
     report->status.loss = step->loss;
     report->status.images_per_s = images_per_second(report);
-    report->status.eta_s = (double)(report->trainer->total_steps - progress->step) *
+    report->status.eta_s = (double)(report->trainer->total_steps - step->step) *
                            (double)report->trainer->config.train_batch / report->status.images_per_s;
     print_step(report, step, validation_loss);
+done:
+    return status;
+}
+
+Status train_report_steps(TrainReport *report, const TrainerReport *steps, int64_t count,
+                          double validation_loss) {
+    Status status = STATUS_OK;
+    double now = clock_seconds(), seconds = (now - report->last_step_seconds) / (double)count;
+    if (!report->session->root)
+        return STATUS_OK;
+    report->last_step_seconds = now;
+    for (int64_t i = 0; i < count; i++)
+        TRY(report_step(report, &steps[i], seconds, i == count - 1 ? validation_loss : NAN));
     if (now - report->last_status_seconds > status_interval)
         TRY(write_status(report));
     if (now - report->last_page_seconds > page_interval) {

@@ -24,8 +24,10 @@ typedef struct TrainReport {
 /* Opens steps.jsonl, cut back to the trainer's step. */
 Status train_report_open(TrainReport *report, const Session *session, const Trainer *trainer);
 
-/* After every step; validation_loss: NaN if there was none. */
-Status train_report_step(TrainReport *report, const TrainerReport *step, double validation_loss);
+/* After every step, or several: they share the time since the last call. validation_loss, of the last one:
+ * NaN if there was none. */
+Status train_report_steps(TrainReport *report, const TrainerReport *steps, int64_t count,
+                          double validation_loss);
 
 /* Restarts the rate's clock after something other than training took time. */
 void train_report_resume_clock(TrainReport *report);

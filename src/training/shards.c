@@ -110,20 +110,19 @@ Status shards_create(Shards *shards, Comm *comm, Network *network, const Schedul
     TRY(create_sums(shards, options));
     TRY(create_workers(shards));
     TRY(place_tables(shards));
-    TRY(network->backend->allocate((void **)&shards->input, sizeof *shards->input));
 done:
     if (status != STATUS_OK)
         shards_release(shards);
     return status;
 }
 
-static void release_batch(Shards *shards) {
-    shards->network->backend->release(shards->slots);
-    shards->network->backend->release(shards->totals);
-    free(shards->host_slots);
-    shards->slots = shards->host_slots = NULL;
-    shards->totals = NULL;
-    shards->capacity = 0;
+static void release_batch(const Shards *shards, BatchMemory *memory) {
+    const Backend *backend = shards->network->backend;
+    backend->release(memory->input);
+    backend->release(memory->slots);
+    backend->release(memory->totals);
+    free(memory->host_slots);
+    *memory = (BatchMemory){0};
 }
 
 void shards_release(Shards *shards) {
@@ -134,8 +133,8 @@ void shards_release(Shards *shards) {
         backend->release(shards->worker[w].eps);
     free(shards->worker);
     free(shards->locks);
-    release_batch(shards);
-    backend->release(shards->input);
+    for (int i = 0; i < 2; i++)
+        release_batch(shards, &shards->batches[i]);
     for (int i = 0; i < 2; i++)
         backend->release(shards->owned_tables[i]);
     for (int i = 0; i < SHARDS_DATASETS; i++)
@@ -163,17 +162,18 @@ static int64_t own_shards(const Shards *shards, int64_t count, bool backward) {
 }
 
 /* Room for a batch of which this rank has `count` shards. */
-static Status reserve(Shards *shards, int64_t count) {
+static Status reserve(const Shards *shards, BatchMemory *memory, int64_t count) {
     Status status = STATUS_OK;
     const Backend *backend = shards->network->backend;
-    if (count <= shards->capacity)
+    if (memory->input && count <= memory->capacity)
         return STATUS_OK;
-    release_batch(shards);
+    release_batch(shards, memory);
     size_t slots = (size_t)(count * shards->samples) * sizeof(BatchSlot);
-    TRY(backend->allocate((void **)&shards->slots, slots));
-    TRY(backend->allocate((void **)&shards->totals, (size_t)count * sizeof *shards->totals));
-    TRY(ALLOCATE(&shards->host_slots, count * shards->samples));
-    shards->capacity = count;
+    TRY(backend->allocate((void **)&memory->input, sizeof *memory->input));
+    TRY(backend->allocate((void **)&memory->slots, slots));
+    TRY(backend->allocate((void **)&memory->totals, (size_t)count * sizeof *memory->totals));
+    TRY(ALLOCATE(&memory->host_slots, count * shards->samples));
+    memory->capacity = count;
 done:
     return status;
 }
@@ -205,15 +205,29 @@ done:
 typedef struct Pass {
     Shards *shards;
     const Batch *batch;
+    const BatchMemory *memory;
     const uint8_t *images; /* backend memory */
     int64_t tasks;         /* shards of this rank */
     bool backward;
 } Pass;
 
-static Status send_batch(Pass *pass, bool stop) {
+static Status create_pass(Pass *pass, Shards *shards, const Batch *batch, bool backward) {
     Status status = STATUS_OK;
-    Shards *shards = pass->shards;
+    BatchMemory *memory = &shards->batches[backward];
+    int64_t places = batch->places > batch->count ? batch->places : batch->count;
+    *pass = (Pass){.shards = shards, .batch = batch, .memory = memory, .backward = backward};
+    pass->tasks = own_shards(shards, shards_in(shards, places), backward);
+    TRY(reserve(shards, memory, pass->tasks));
+    TRY(place_images(shards, batch->dataset, &pass->images));
+done:
+    return status;
+}
+
+static Status send_batch(const Pass *pass, bool stop) {
+    Status status = STATUS_OK;
+    const Shards *shards = pass->shards;
     const Batch *batch = pass->batch;
+    const BatchMemory *memory = pass->memory;
     const Backend *backend = shards->network->backend;
     int64_t shard_count = shards_in(shards, batch->count), slots = pass->tasks * shards->samples;
     BatchInput input = {
@@ -226,10 +240,10 @@ static Status send_batch(Pass *pass, bool stop) {
         int64_t shard = i / shards->samples * comm_size(shards->comm) + comm_rank(shards->comm);
         int64_t position = shard * shards->samples + i % shards->samples;
         uint32_t image = position < batch->count ? batch->index[position] : BATCH_PADDING;
-        shards->host_slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
+        memory->host_slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
     }
-    TRY(backend->copy_in(shards->input, &input, sizeof input));
-    TRY(backend->copy_in(shards->slots, shards->host_slots, (size_t)slots * sizeof *shards->slots));
+    TRY(backend->copy_in(memory->input, &input, sizeof input));
+    TRY(backend->copy_in(memory->slots, memory->host_slots, (size_t)slots * sizeof *memory->slots));
 done:
     return status;
 }
@@ -238,6 +252,7 @@ done:
 
 typedef struct SinkContext {
     Shards *shards;
+    const float *limit;
     ShardTotals *totals;
 } SinkContext;
 
@@ -270,7 +285,7 @@ static Status take_gradient(void *context, int parameter, const float *gradient)
     pthread_mutex_t *lock = (pthread_mutex_t *)shards->locks + parameter;
     (void)pthread_mutex_lock(lock);
     Status status = shards->network->backend->accumulate(shards->sums + p->offset, gradient, p->count,
-                                                         &shards->input->limit, &sink->totals->bad);
+                                                         sink->limit, &sink->totals->bad);
     (void)pthread_mutex_unlock(lock);
     return status;
 }
@@ -282,7 +297,7 @@ static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) 
     NoiseArguments noise = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = shards->input,
+        .batch = pass->memory->input,
         .slots = slots,
         .images = pass->images,
         .seed = batch->seed,
@@ -300,7 +315,8 @@ static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) 
 
 static Status collect(Pass *pass) {
     const Shards *shards = pass->shards;
-    return shards->network->backend->collect(shards->totals, pass->tasks, shards->input, shards->tail);
+    return shards->network->backend->collect(pass->memory->totals, pass->tasks, pass->memory->input,
+                                             shards->tail);
 }
 
 /* With sums in float a rank's tail is known before the backward pass, and travels beside it. */
@@ -319,16 +335,17 @@ static Status run_shard(void *context, int worker, int64_t task) {
     Pass *pass = context;
     Shards *shards = pass->shards;
     ShardsWorker *w = &shards->worker[worker];
-    const BatchSlot *slots = shards->slots + task * shards->samples;
+    const BatchMemory *memory = pass->memory;
+    const BatchSlot *slots = memory->slots + task * shards->samples;
     double times[4] = {clock_seconds(), 0, 0, 0};
-    SinkContext sink = {.shards = shards, .totals = &shards->totals[task]};
+    SinkContext sink = {.shards = shards, .limit = &memory->input->limit, .totals = &memory->totals[task]};
     TRY(noise_shard(pass, worker, slots));
     times[1] = clock_seconds();
     TRY(network_forward(shards->network, worker));
     LossArguments loss = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = shards->input,
+        .batch = pass->memory->input,
         .slots = slots,
         .eps = w->eps,
         .eps_hat = network_output(shards->network, worker),
@@ -360,15 +377,11 @@ static void add_seconds(Shards *shards) {
 }
 
 /* This rank's shards; then its sums and its tail are complete. */
-static Status run_pass(Pass *pass, bool stop) {
+static Status run_pass(Pass *pass) {
     Status status = STATUS_OK;
     Shards *shards = pass->shards;
     const Backend *backend = shards->network->backend;
-    pass->tasks = own_shards(shards, shards_in(shards, pass->batch->count), pass->backward);
-    TRY(reserve(shards, pass->tasks));
-    TRY(place_images(shards, pass->batch->dataset, &pass->images));
-    TRY(send_batch(pass, stop));
-    TRY(backend->clear(shards->totals, (size_t)pass->tasks * sizeof *shards->totals));
+    TRY(backend->clear(pass->memory->totals, (size_t)pass->tasks * sizeof *pass->memory->totals));
     TRY(team_run(shards->network->workers, pass->tasks, run_shard, pass));
     if (!pass->backward || !shards->gradient)
         TRY(collect(pass));
@@ -409,14 +422,25 @@ done:
     return status;
 }
 
-Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop) {
+Status shards_send(Shards *shards, const Batch *batch, bool stop) {
     Status status = STATUS_OK;
-    Pass pass = {.shards = shards, .batch = batch, .backward = true};
+    Pass pass;
+    TRY(create_pass(&pass, shards, batch, true));
+    TRY(send_batch(&pass, stop));
+done:
+    return status;
+}
+
+Status shards_queue_gradient(Shards *shards, const Batch *batch) {
+    Status status = STATUS_OK;
+    Pass pass;
+    TRY(create_pass(&pass, shards, batch, true));
     shards->ready = 0;
+    shards->buckets.started = 0; /* also after a pass that failed */
     if (!shards->gradient)
         TRY(shards->network->backend->clear(shards->sums,
                                             (size_t)parameter_elements(shards) * sizeof(int64_t)));
-    TRY(run_pass(&pass, stop));
+    TRY(run_pass(&pass));
     double start = clock_seconds();
     TRY(sum_over_ranks(shards));
     shards->seconds.reduce += clock_seconds() - start;
@@ -445,7 +469,8 @@ done:
 Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result) {
     Status status = STATUS_OK;
     int64_t tail[TAIL_COUNT];
-    TRY(shards_queue_gradient(shards, batch, stop));
+    TRY(shards_send(shards, batch, stop));
+    TRY(shards_queue_gradient(shards, batch));
     TRY(comm_wait_device(shards->comm));
     TRY(shards->network->backend->copy_out(tail, shards->tail, sizeof tail));
     TRY(shards_result(shards, tail, result));
@@ -455,9 +480,11 @@ done:
 
 Status shards_loss(Shards *shards, const Batch *batch, double *loss) {
     Status status = STATUS_OK;
-    Pass pass = {.shards = shards, .batch = batch};
+    Pass pass;
     int64_t tail[TAIL_COUNT];
-    TRY(run_pass(&pass, false));
+    TRY(create_pass(&pass, shards, batch, false));
+    TRY(send_batch(&pass, false));
+    TRY(run_pass(&pass));
     TRY(shards->network->backend->copy_out(tail, shards->tail, sizeof tail));
     TRY(comm_allreduce_i64(shards->comm, tail, 2, COMM_SUM)); /* loss and bad shards */
     *loss = tail[TAIL_BAD] ? NAN : (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE;

@@ -18,6 +18,7 @@ typedef struct Batch {
     const Dataset *dataset;
     const uint32_t *index;
     int64_t count;
+    int64_t places; /* 0, or at least count: shards are run for so many samples, the rest being padding */
     uint64_t seed;
     uint32_t rng_step; /* RNG step number of all samples */
     RngStream timestep_stream, noise_stream;
@@ -36,6 +37,15 @@ typedef struct PlacedImages {
     void *owned;
 } PlacedImages;
 
+/* A batch in the backend's memory. It stays where it is while batches are no larger than the first. */
+typedef struct BatchMemory {
+    int64_t capacity; /* shards of this rank */
+    BatchInput *input;
+    BatchSlot *slots;      /* (capacity, samples) */
+    ShardTotals *totals;   /* (capacity) */
+    BatchSlot *host_slots; /* (capacity, samples) host memory */
+} BatchMemory;
+
 enum { SHARDS_DATASETS = 2 }; /* training and validation */
 
 typedef struct Shards {
@@ -52,16 +62,12 @@ typedef struct Shards {
     void *on_host;           /* the same in host memory; NULL where it travels from where it is */
     struct ShardsWorker *worker; /* (network->workers) */
     void *locks;                 /* one per parameter */
-    /* backend memory, owned but for the tables and images of a backend in host memory: */
-    BatchInput *input;
-    BatchSlot *slots;      /* (capacity, samples) of this rank's shards */
-    ShardTotals *totals;   /* (capacity) */
-    int64_t capacity;      /* shards */
+    BatchMemory batches[2];      /* of validation, of training */
+    /* backend memory, owned but where it is the host's: */
     const void *tables[2]; /* sqrt(abar_t), sqrt(1 - abar_t) */
     void *owned_tables[2];
     PlacedImages images[SHARDS_DATASETS];
-    BatchSlot *host_slots; /* (capacity, samples) */
-    PhaseSeconds seconds;  /* accumulated; the caller may reset it */
+    PhaseSeconds seconds; /* accumulated; the caller may reset it */
 } Shards;
 
 typedef struct ShardsOptions {
@@ -82,10 +88,14 @@ typedef struct ShardsResult {
     int64_t stop_requests; /* ranks that asked to stop */
 } ShardsResult;
 
-/* Loss and gradient of the batch: shard i on rank i mod size. After it shards_sums is the gradient of the
- * mean loss and the tail, on every rank. `stop` is this rank's wish. On a device the work is queued.
- * Collective. */
-Status shards_queue_gradient(Shards *shards, const Batch *batch, bool stop);
+/* Sends what changes from batch to batch to the backend's memory. `stop` is this rank's wish. */
+Status shards_send(Shards *shards, const Batch *batch, bool stop);
+
+/* Loss and gradient of the batch last sent, of which only what is equal in all training batches is looked at
+ * (data set, seed, streams, places): shard i on rank i mod size. After it shards_sums is the gradient of the
+ * mean loss and the tail, on every rank. On a device the work is queued, and may be recorded if it sums over
+ * ranks in its own memory. Collective. */
+Status shards_queue_gradient(Shards *shards, const Batch *batch);
 
 /* For the optimizer. */
 GradientSums shards_sums(const Shards *shards);
@@ -93,7 +103,7 @@ GradientSums shards_sums(const Shards *shards);
 /* What a tail, copied to host memory, says. Collective if something was not finite. */
 Status shards_result(const Shards *shards, const int64_t tail[TAIL_COUNT], ShardsResult *result);
 
-/* Both of the above. Collective. */
+/* All of the above. Collective. */
 Status shards_gradient(Shards *shards, const Batch *batch, bool stop, ShardsResult *result);
 
 /* The loss alone, without gradients. Collective. */

@@ -118,6 +118,8 @@ done:
 void trainer_destroy(Trainer *trainer) {
     if (!trainer)
         return;
+    if (trainer->recording)
+        trainer->network->backend->recording_release(trainer->recording);
     shards_release(&trainer->shards);
     optimizer_release(&trainer->optimizer);
     network_destroy(trainer->network);
@@ -126,96 +128,6 @@ void trainer_destroy(Trainer *trainer) {
     dataset_release(&trainer->validation);
     free(trainer->order);
     free(trainer);
-}
-
-static Batch next_batch(Trainer *trainer) {
-    const TrainerProgress *progress = &trainer->progress;
-    int64_t begin = progress->step_in_epoch * trainer->config.train_batch,
-            left = trainer->train.count - begin;
-    if (trainer->order_epoch != progress->epoch) {
-        data_order(trainer->config.seed, progress->epoch, trainer->train.count, trainer->order);
-        trainer->order_epoch = progress->epoch;
-    }
-    return (Batch){
-        .dataset = &trainer->train,
-        .index = trainer->order + begin,
-        .count = left < trainer->config.train_batch ? left : trainer->config.train_batch,
-        .seed = trainer->config.seed,
-        .rng_step = (uint32_t)progress->step,
-        .timestep_stream = RNG_TIMESTEP,
-        .noise_stream = RNG_TRAINING_NOISE,
-    };
-}
-
-/* The same error on every rank. */
-static Status report_not_finite(Trainer *trainer, const Batch *batch, int64_t shard) {
-    char images[256] = "";
-    int used = 0;
-    int64_t begin = shard * trainer->shards.samples;
-    for (int64_t i = begin; i < begin + trainer->shards.samples && i < batch->count && used < 230; i++)
-        used += snprintf(images + used, sizeof images - (size_t)used, "%s%u", i > begin ? ", " : "",
-                         batch->index[i]);
-    return comm_agree(
-        trainer->comm,
-        status_error(STATUS_FAILURE,
-                     "step %lld (epoch %lld): the loss or a gradient is not finite (or beyond 8192) in "
-                     "shard %lld, training images %s; a lower train.lr or train.clip_norm may help",
-                     (long long)trainer->progress.step, (long long)trainer->progress.epoch, (long long)shard,
-                     images));
-}
-
-/* What a step left, once all work queued for it is done; on every rank the same. */
-static Status read_step(Trainer *trainer, const Batch *batch, UpdateRecord *record, ShardsResult *result) {
-    Status status = STATUS_OK;
-    double start = clock_seconds();
-    TRY(comm_wait_device(trainer->comm));
-    TRY(optimizer_records(&trainer->optimizer, trainer->progress.step, 1, record));
-    trainer->shards.seconds.optimizer += clock_seconds() - start;
-    TRY(shards_result(&trainer->shards, record->tail, result));
-    if (!result->finite || !isfinite(record->gradient_norm)) {
-        TRY(optimizer_forgive(&trainer->optimizer));
-        return report_not_finite(trainer, batch, result->finite ? 0 : result->bad_shard);
-    }
-done:
-    return status;
-}
-
-Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report) {
-    Status status = STATUS_OK;
-    TrainerProgress *progress = &trainer->progress;
-    Batch batch = next_batch(trainer);
-    ShardsResult result;
-    UpdateRecord record;
-    TRY(optimizer_prepare(&trainer->optimizer, progress->step));
-    TRY(shards_queue_gradient(&trainer->shards, &batch, stop));
-    double start = clock_seconds();
-    TRY(optimizer_queue(&trainer->optimizer, shards_sums(&trainer->shards)));
-    TRY(network_load(trainer->network, trainer->optimizer.parameters, trainer->optimizer.threads));
-    trainer->shards.seconds.optimizer += clock_seconds() - start;
-    TRY(read_step(trainer, &batch, &record, &result));
-
-    progress->step++;
-    progress->step_in_epoch++;
-    progress->epoch_loss_sum += result.loss;
-    *report = (TrainerReport){
-        .loss = result.loss,
-        .gradient_norm = record.gradient_norm,
-        .learning_rate = optimizer_learning_rate(&trainer->optimizer, progress->step - 1),
-        .images = batch.count,
-        .stop = result.stop_requests > 0,
-    };
-    if (progress->step_in_epoch == trainer->steps_per_epoch) {
-        report->epoch_ended = true;
-        report->epoch_mean = progress->epoch_loss_sum / (double)trainer->steps_per_epoch;
-        progress->last_epoch_mean = report->epoch_mean;
-        if (report->epoch_mean < progress->best_epoch_mean)
-            progress->best_epoch_mean = report->epoch_mean;
-        progress->epoch++;
-        progress->step_in_epoch = 0;
-        progress->epoch_loss_sum = 0;
-    }
-done:
-    return status;
 }
 
 Status trainer_validate(Trainer *trainer, double *loss) {

@@ -30,7 +30,10 @@ typedef struct Trainer {
     uint32_t *order;          /* (train.count) of epoch order_epoch */
     int64_t order_epoch;
     int64_t steps_per_epoch, total_steps;
-    TrainerProgress progress;
+    TrainerProgress progress; /* of the steps whose reports were collected */
+    int64_t queued;           /* steps queued behind those */
+    int64_t steps_run;        /* by this process */
+    void *recording;          /* of a step, or NULL */
 } Trainer;
 
 /* Replaces train.gradient_sum auto and train.shard 0 by what they mean on this backend; with sums in float
@@ -47,15 +50,31 @@ Status trainer_create(Trainer **trainer, const Config *config, Comm *comm, const
 void trainer_destroy(Trainer *trainer);
 
 typedef struct TrainerReport {
+    int64_t step, epoch; /* steps done with this one; the epoch it belongs to, from 0 */
     double loss, gradient_norm, learning_rate;
     int64_t images;    /* in this step, over all ranks */
     bool epoch_ended;  /* with this step; then: */
     double epoch_mean; /* mean over its steps */
-    bool stop;         /* some rank asked to stop: all do, after this step */
+    bool stop;         /* some rank asked to stop */
 } TrainerReport;
 
-/* One step. `stop`: this rank received a signal. A loss or gradient that is not finite is STATUS_FAILURE on
- * every rank, naming step and images; the parameters are then those before the step. Collective. */
+/* Steps that may wait for their reports. */
+enum { TRAINER_QUEUE = 32 };
+
+/* Queues one step; where the backend queues (a device) nothing is waited for. `stop`: this rank received a
+ * signal. At most TRAINER_QUEUE steps may be queued without trainer_collect. Collective. */
+Status trainer_queue(Trainer *trainer, bool stop);
+
+/* Whether it is time to collect: the queue is full (one step where nothing is queued), or a step that ends an
+ * epoch or the run is in it. The same on every rank. */
+bool trainer_must_collect(const Trainer *trainer);
+
+/* Waits for the steps queued and reports them, oldest first, at most TRAINER_QUEUE. A loss or gradient that
+ * is not finite is STATUS_FAILURE on every rank, naming step and images; the parameters are then those before
+ * that step. Collective. */
+Status trainer_collect(Trainer *trainer, TrainerReport *reports, int64_t *count);
+
+/* One step: queue and collect. Collective. */
 Status trainer_step(Trainer *trainer, bool stop, TrainerReport *report);
 
 /* Mean loss over the first validation_count test images with the same noise every time. Collective. */

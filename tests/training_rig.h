@@ -10,7 +10,7 @@
 enum {
     RIG_SIDE = 12,
     RIG_IMAGES = 37,
-    RIG_VALIDATION_IMAGES = 9,
+    RIG_VALIDATION_IMAGES = 25, /* more than a batch */
     RIG_BATCH = 16,
     RIG_SHARD = 4,
     RIG_STEPS_PER_EPOCH = 3

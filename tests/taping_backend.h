@@ -1,0 +1,25 @@
+/* A stand-in for a device, to run on a host what training does on a GPU: the CPU's routines and kernels on
+ * memory that is said not to be the host's, behind calls that are said to queue, with recordings. Between
+ * record_begin and record_end calls are not run but taped, arguments by value, as a CUDA graph does; replay
+ * runs the tape. What a device could not do is a failure: allocating, waiting or copying to and from the host
+ * while recording, and routines called with addresses that are not the backend's. */
+#ifndef TESTS_TAPING_BACKEND_H
+#define TESTS_TAPING_BACKEND_H
+
+#include "kernels/backend.h"
+
+const Backend *taping_backend(void);
+
+typedef struct TapingCounts {
+    int64_t direct;  /* calls that were run at once */
+    int64_t taped;   /* calls of the latest recording */
+    int64_t replays; /* of recordings */
+    int64_t waits;   /* copies to the host and synchronise */
+} TapingCounts;
+
+TapingCounts taping_counts(void);
+
+/* Lets record_end fail from now on, or not. */
+void taping_refuse(bool refuse);
+
+#endif

@@ -272,6 +272,39 @@ resume() {
     echo "stopped after 17 of 40 steps and resumed: bit-identical ($(precisions))"
 }
 
+ranks_float() { # sums in float, one shard per rank: to rounding, and the same bits again
+    local sum=(--set train.shard=0 --set train.gradient_sum=fp32 --set threads=1)
+    train 1 float1 "$steps" "$device" fp32 "${sum[@]}" || return 1
+    train 2 float2 "$steps" "$device" fp32 "${sum[@]}" || return 1
+    "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path float2)/steps.jsonl" || return 1
+    train 2 again2 "$steps" "$device" fp32 "${sum[@]}" || return 1
+    same_run float2 again2 || return 1
+    [ "$device" = cuda ] || return 0 # MPI has no sum of bf16
+    train 2 halves2 "$steps" "$device" fp32 "${sum[@]}" --set train.gradient_sum=bf16 || return 1
+    "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path halves2)/steps.jsonl" 100
+}
+
+recorded() { # one step recorded and replayed, against kernels queued one by one: the same bits, and quietly
+    local precision cut name
+    for precision in $(precisions); do
+        for cut in 0 "$shard"; do
+            name=$precision-$cut
+            train 1 "recorded-$name" 40 "$device" "$precision" --set "train.shard=$cut" 2>&1 |
+                tee "$work/recorded-$name" || return 1
+            train 1 "queued-$name" 40 "$device" "$precision" --set "train.shard=$cut" \
+                --set train.record_step=false || return 1
+            ! grep -q 'could not be recorded' "$work/recorded-$name" || { echo "not recorded: see the log"; return 1; }
+            same_run "recorded-$name" "queued-$name" || return 1
+        done
+    done
+    [ "$device" = cuda ] || return 0
+    train 2 recorded2 40 "$device" bf16 --set train.shard=0 2>&1 | tee "$work/recorded2" || return 1
+    train 2 queued2 40 "$device" bf16 --set train.shard=0 --set train.record_step=false || return 1
+    ! grep -q 'could not be recorded' "$work/recorded2" || { echo "not recorded on 2 ranks: see the log"; return 1; }
+    same_run recorded2 queued2 || return 1
+    echo "recorded steps bit-identical with queued ones ($(precisions); both kinds of sums; 2 ranks)"
+}
+
 rank_pid() { # MARK RANK
     local process
     for process in /proc/[0-9]*; do
@@ -288,7 +321,7 @@ rank_pid() { # MARK RANK
 killed() {
     local job tenths=0 status=0 begin pid
     export GPU_CHECK_MARK=$$-$RANDOM
-    train 2 killed 100000 "$device" fp32 --set train.checkpoint_every_steps=5 --set threads=1 &
+    train 2 killed 100000 "$device" fp32 --set train.shard=0 --set train.checkpoint_every_steps=5 --set threads=1 &
     job=$!
     until [ -e "$(run_path killed)/checkpoints/latest.h5" ]; do
         kill -0 "$job" 2>/dev/null || { echo "ended before its first checkpoint"; return 1; }
@@ -306,7 +339,7 @@ killed() {
     unset GPU_CHECK_MARK
     local before
     before=$("$python" tools/gpu_check.py step "$(run_path killed)/checkpoints/latest.h5") || return 1
-    train 1 killed $((before + 3)) "$device" fp32 --set threads=1 || return 1
+    train 1 killed $((before + 3)) "$device" fp32 --set train.shard=0 --set threads=1 || return 1
     echo "rank 1 killed: the job ended with status $status and went on from step $before"
 }
 
@@ -325,6 +358,10 @@ sanitizer() {
             --set train.shard=8 --set train.max_steps=2 --set train.validation_images=8 --set diffusion.steps=4 \
             --set "train.precision=$precision" --run "sanitizer-$precision" || return 1
     done
+    on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 \
+        "$program" train "${small[@]}" --device "$device" --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=6 \
+        --set train.shard=0 --set train.max_steps=4 --set train.validation_images=8 --set diffusion.steps=4 \
+        --run sanitizer-float || return 1
     grep -c 'ERROR SUMMARY: 0 errors' "$work/sanitizer.log" | sed 's/$/ runs without errors/'
 }
 
@@ -338,17 +375,20 @@ kernels() {
 
 bench_settings() {
     if [ "$device" = cuda ]; then
-        echo --steps 50 --warmup 20 --set train.batch=128 --set train.shard=128
+        echo --steps 50 --warmup 20 --set train.batch=128
     else
         echo --steps 2 --warmup 1 --set train.batch=8 --set 'model.channels=[8,16,24]' --set model.groups=4
     fi
 }
 
-bench() { # train|sample PRECISION
+bench() { # train|sample PRECISION [OPTION]...
+    local what=$1 precision=$2 name="$1 $2"
+    shift 2
+    [ $# -eq 0 ] || name+=" ${*: -1}"
     # shellcheck disable=SC2046
-    on_device "$program" bench "$1" --json $(bench_settings) --device "$device" --set "train.precision=$2" \
-        >"$work/bench_$1_$2.json" || return 1
-    "$python" tools/gpu_check.py bench "ours $1 $2" "$work/bench_$1_$2.json" "$out/bench.json"
+    on_device "$program" bench "$what" --json $(bench_settings) --device "$device" --set "train.precision=$precision" \
+        "$@" >"$work/bench.json" || return 1
+    "$python" tools/gpu_check.py bench "ours $name" "$work/bench.json" "$out/bench.json"
 }
 
 torch_bench() { # NAME [OPTION]...
@@ -375,8 +415,8 @@ report() {
     local need
     need=$("$python" tools/gpu_check.py report-seconds "$out/bench.json") || skip "no bench of our training step"
     [ "$need" -le "$(($(remaining) - 5))" ] || skip "needs about $need s, $(remaining) s left"
-    on_device "$program" train --config configs/report.json --set "data.dir=$data" --set train.shard=128 \
-        --set train.validation_images=1000 --device "$device" --outputs "$work/outputs" --run report || return 1
+    on_device "$program" train --config configs/report.json --set "data.dir=$data" --set train.validation_images=1000 \
+        --device "$device" --outputs "$work/outputs" --run report || return 1
     cp "$(run_path report)/metrics.json" "$out/report_metrics.json"
     "$python" tools/gpu_check.py loss "$out/report_metrics.json"
 }
@@ -398,11 +438,17 @@ step autocast 60 autocast
 step learning 90 learning
 step resume 60 resume
 step ranks 90 ranks
+step ranks_float 90 ranks_float
+step recorded 90 recorded
 step killed 90 killed
 step ceilings 30 ceilings
 for precision in $(precisions "bf16 tf32 fp32"); do
     step "train_$precision" 60 bench train "$precision"
 done
+if [ "$device" = cuda ]; then # what the recording and the sums in float are worth
+    step train_queued 60 bench train bf16 --set train.record_step=false
+    step train_fixed 60 bench train bf16 --set train.shard=128
+fi
 step "sample_bench" 40 bench sample "$([ "$device" = cuda ] && echo bf16 || echo fp32)"
 best=()
 [ "$device" = cpu ] || best=(--dtype bf16 --channels-last)

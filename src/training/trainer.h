@@ -34,6 +34,7 @@ typedef struct Trainer {
     int64_t queued;           /* steps queued behind those */
     int64_t steps_run;        /* by this process */
     void *recording;          /* of a step, or NULL */
+    bool cannot_record;       /* it was tried */
 } Trainer;
 
 /* Replaces train.gradient_sum auto and train.shard 0 by what they mean on this backend; with sums in float

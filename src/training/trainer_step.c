@@ -50,7 +50,7 @@ done:
 static bool can_record(const Trainer *trainer) {
     const Comm *comm = trainer->comm;
     return trainer->network->backend->record_begin && trainer->config.train_record_step &&
-           trainer->steps_run > 0 && !trainer->network->profile &&
+           !trainer->cannot_record && trainer->steps_run > 0 && !trainer->network->profile &&
            (comm_size(comm) == 1 || comm_sums_device_memory(comm));
 }
 
@@ -69,7 +69,7 @@ static void record_work(Trainer *trainer, const Batch *batch) {
     if (trainer->recording)
         backend->recording_release(trainer->recording);
     trainer->recording = NULL;
-    trainer->config.train_record_step = false;
+    trainer->cannot_record = true;
 }
 
 Status trainer_queue(Trainer *trainer, bool stop) {

@@ -84,7 +84,8 @@ static Status record_end(void **recording) {
     cudaGraphExec_t executable = NULL;
     *recording = NULL;
     TRY(CHECK_CUDA(cudaStreamEndCapture(cuda_context()->stream, &graph)));
-    TRY(CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0)));
+    /* the sums over ranks keep the priority of their stream */
+    TRY(CHECK_CUDA(cudaGraphInstantiate(&executable, graph, cudaGraphInstantiateFlagUseNodePriority)));
     *recording = executable;
 done:
     if (graph)

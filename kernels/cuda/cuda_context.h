@@ -64,8 +64,10 @@ Status cuda_synchronize(void);
 Status cuda_workspace(size_t bytes, void **device);
 
 /* Queues a copy of at most CUDA_STAGE_BYTES from host memory, which may change after the call: it goes
- * through one of a few page-locked blocks, which it waits for if all are still under way. */
-enum { CUDA_STAGE_BYTES = 1 << 16, CUDA_STAGES = 64 };
+ * through one of CUDA_STAGES page-locked blocks, which it waits for if all are still under way. There are
+ * more of them than training queues copies between two looks at the device (three a step, TRAINER_QUEUE
+ * steps), so that only those, which give up on a device that hangs, ever wait. */
+enum { CUDA_STAGE_BYTES = 1 << 16, CUDA_STAGES = 128 };
 Status cuda_copy_staged(void *to, const void *from_host, size_t bytes);
 
 #ifdef __cplusplus

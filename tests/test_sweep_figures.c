@@ -44,8 +44,7 @@ static const SweepMetric metrics[] = {
 };
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
-/* Everything a summary points to. */
-typedef struct Sweep {
+typedef struct Sweep { /* a summary and all it points to */
     SweepSummary summary;
     SweepCell cells[SAMPLERS * FRACTIONS * METRICS];
     SweepRanks ranks[SAMPLERS * STATISTICS];

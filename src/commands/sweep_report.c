@@ -15,7 +15,7 @@
 
 enum { METRICS = ENSEMBLE_METRIC_COUNT, STATISTICS = RANK_STATISTIC_COUNT, TITLE_BYTES = 256 };
 
-/* Truths beyond this are drawn on a scale of their own: images proper keep black and white. */
+/* Truths that go beyond this are no images with black at -1 and white at 1. */
 static const double image_limit = 1.5;
 
 /* What sweep.h5 holds but for images, and what is made of it. */
@@ -275,11 +275,14 @@ done:
     return status;
 }
 
+/* 1 for images proper, which have black and white; else twice the root mean square. */
 static double grey_scale(const SweepUnit *unit, int64_t pixels) {
-    double largest = 0;
-    for (int64_t i = 0; i < pixels; i++)
+    double largest = 0, squares = 0;
+    for (int64_t i = 0; i < pixels; i++) {
         largest = fmax(largest, fabs(unit->truth[i]));
-    return largest > image_limit ? largest : 1;
+        squares += (double)unit->truth[i] * unit->truth[i];
+    }
+    return largest > image_limit ? 2 * sqrt(squares / (double)pixels) : 1;
 }
 
 static Status write_gallery(const Table *table, const SweepReport *report, double fraction) {

@@ -16,7 +16,8 @@
 typedef struct SweepSampler {
     const char *name;
     bool jacobian, exact;
-    double cost; /* of a unit, in network evaluations */
+    int64_t particles; /* of one run; 0: a sampler of single chains */
+    double cost;       /* of a unit, in network evaluations */
 } SweepSampler;
 
 typedef struct SweepGrid {
@@ -82,7 +83,7 @@ void sweep_share(SweepRun *run);
 /* Cells that fill the batches of all workers. */
 int64_t sweep_group_cells(const SweepRun *run);
 
-/* Bytes of the draws of a group of cells, with what is held beside them. */
+/* About how many bytes drawing and measuring a group of cells takes, beside network and prior. */
 int64_t sweep_group_bytes(const SweepRun *run);
 
 /* ---- sweep_resume.c ---- */

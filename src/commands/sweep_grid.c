@@ -12,6 +12,7 @@ enum {
     JACOBIAN_EVALUATIONS = 3,    /* a vector-Jacobian product with its forward pass, in forward passes */
     MOST_GROUP_BYTES = 64 << 20, /* of draws; a unit of more is a group by itself */
     MOST_GROUP_CELLS = 256,
+    CHAIN_TENSORS = 12, /* state, noise, mask, observation, guidance and their host copies: an upper limit */
 };
 
 #define GOOD_FILLING 0.97 /* of the slots of all workers' batches */
@@ -28,6 +29,7 @@ static Status measure_cost(const SweepRun *run, const Schedule *schedule, SweepS
     if (plan->sampler->particles) {
         int64_t per_run = plan->options.draws_per_run;
         chains = (chains + per_run - 1) / per_run * plan->options.particles;
+        sampler->particles = plan->options.particles;
     }
     sampler->cost = (double)chains * (double)plan->count * (sampler->jacobian ? JACOBIAN_EVALUATIONS : 1);
 done:
@@ -184,19 +186,22 @@ int64_t sweep_group_cells(const SweepRun *run) {
         if (filling(run, cells) > filling(run, best))
             best = cells;
     for (int64_t i = 0; i < run->grid.samplers; i++) { /* a run of particles is one worker's */
-        const Sampler *sampler;
-        if (exact_draws_find(run->source.prior, run->grid.sampler[i].name, &sampler) == STATUS_OK &&
-            sampler && sampler->particles && best < run->generator.denoiser.workers &&
-            run->generator.denoiser.workers <= most)
-            best = run->generator.denoiser.workers;
+        int64_t workers = run->generator.denoiser.workers;
+        if (run->grid.sampler[i].particles > 0 && best < workers && workers <= most)
+            best = workers;
     }
     return best;
 }
 
 int64_t sweep_group_bytes(const SweepRun *run) {
-    int64_t pixels = run->shape.height * run->shape.width;
-    /* draws as the ranks' workers, their gathering and the caller hold them; truth, mask and y of every cell
-     */
-    return run->group * pixels * (int64_t)sizeof(float) * (3 * run->shape.draws + 3) +
-           sweep_unit_bytes(&run->shape);
+    const Denoiser *denoiser = &run->generator.denoiser;
+    int64_t pixels = run->shape.height * run->shape.width, chains = denoiser->batch;
+    for (int64_t i = 0; i < run->grid.samplers; i++)
+        if (run->grid.sampler[i].particles > chains)
+            chains = run->grid.sampler[i].particles;
+    /* draws as the workers leave them, gathered, and in order; truth, mask and y of every cell; the tensors
+     * of the workers' chains; a unit on its way to the disk, there and in its file */
+    return run->group * (3 * run->shape.draws + 3) * pixels * (int64_t)sizeof(float) +
+           denoiser->workers * chains * CHAIN_TENSORS * pixels * (int64_t)sizeof(float) +
+           2 * sweep_unit_bytes(&run->shape);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "diffusion/ensemble.h"
 #include "diffusion/ensemble_summary.h"
 #include "diffusion/rank_histogram.h"
@@ -370,6 +371,20 @@ done:
     return status;
 }
 
+/* The few numbers to look at first. */
+static void print_summary(const SweepSummary *summary) {
+    log_info("%-18s %9s %21s %13s %9s %8s", "sampler", "observed", "90 % coverage missing", "and observed",
+             "CRPS", "TV");
+    for (int sampler = 0; sampler < summary->sampler_count; sampler++)
+        for (int fraction = 0; fraction < summary->fraction_count; fraction++) {
+            const SweepCell *cells = sweep_summary_cell(summary, sampler, fraction, 0);
+            log_info("%-18s %7.3g %% %21.3f %13.3f %9.4f %8.3f", summary->samplers[sampler],
+                     100 * summary->fractions[fraction], cells[ENSEMBLE_MISSING_COVERAGE90].mean,
+                     cells[ENSEMBLE_OBSERVED_COVERAGE90].mean, cells[ENSEMBLE_MISSING_CRPS].mean,
+                     cells[ENSEMBLE_IMAGE_TV].mean);
+        }
+}
+
 Status sweep_report_write(const SweepReport *report) {
     Status status = STATUS_OK;
     Table table = {0};
@@ -391,6 +406,7 @@ Status sweep_report_write(const SweepReport *report) {
                             .settings = report->settings};
     TRY(write_tables(&table, report, &summary));
     TRY(write_figures(&table, report, &summary));
+    print_summary(&summary);
 done:
     table_destroy(&table);
     return status;

@@ -6,6 +6,9 @@
 
 #include "commands/sweep.h"
 #include "core/log.h"
+#include "io/checksum.h"
+
+enum { READER_SAMPLES = 16 };
 
 /* ---- the settings of an earlier session ---- */
 
@@ -114,6 +117,28 @@ done:
 
 /* ---- the origin ---- */
 
+/* Of the images to observe and of what reads their digits. */
+static Status checksum_images(const SweepRun *run, uint64_t *value) {
+    Status status = STATUS_OK;
+    uint64_t truths;
+    float *image = NULL;
+    Checksum checksum = checksum_start();
+    TRY(truths_checksum(&run->truths, &truths));
+    checksum_add(&checksum, &truths, sizeof truths);
+    if (run->reader) {
+        int64_t pixels = prior_pixels(run->reader);
+        TRY(ALLOCATE(&image, pixels));
+        for (uint32_t i = 0; i < READER_SAMPLES; i++) { /* two priors differ in their draws */
+            TRY(prior_draw(run->reader, 0, i, image, NULL));
+            checksum_add(&checksum, image, (size_t)pixels * sizeof *image);
+        }
+    }
+    *value = checksum_value(&checksum);
+done:
+    free(image);
+    return status;
+}
+
 static Status describe_origin(const SweepRun *run, SweepOrigin *origin) {
     Status status = STATUS_OK;
     const Session *session = run->session;
@@ -126,7 +151,7 @@ static Status describe_origin(const SweepRun *run, SweepOrigin *origin) {
              run->source.model.checksum);
     snprintf(origin->backend, sizeof origin->backend, "%.15s %.15s", session->backend->name,
              session->arguments.config.train_precision);
-    TRY(truths_checksum(&run->truths, &checksum));
+    TRY(checksum_images(run, &checksum));
     snprintf(origin->truths_checksum, sizeof origin->truths_checksum, "%016" PRIx64, checksum);
 done:
     return status;

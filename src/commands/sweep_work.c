@@ -27,6 +27,7 @@ typedef struct Group {
     uint64_t *seeds;                  /* (group * draws) */
     uint32_t *rng_samples;            /* (group * draws) */
     float *samples;                   /* (group, draws, height, width) */
+    ParticleStatistics *particles;    /* (group, draws) of samplers of particles */
     int *labels;                      /* (draws) */
     SweepUnit *unit;
 } Group;
@@ -55,6 +56,7 @@ static void release_group(Group *group) {
     free(group->seeds);
     free(group->rng_samples);
     free(group->samples);
+    free(group->particles);
     free(group->labels);
     sweep_unit_destroy(group->unit);
 }
@@ -69,6 +71,7 @@ static Status create_group(SweepRun *run, Group *group) {
     TRY(ALLOCATE(&group->seeds, draws));
     TRY(ALLOCATE(&group->rng_samples, draws));
     TRY(ALLOCATE(&group->samples, draws * pixel_count(run)));
+    TRY(ALLOCATE(&group->particles, draws));
     TRY(ALLOCATE(&group->labels, run->shape.draws));
     TRY(sweep_unit_create(&run->shape, &group->unit));
 done:
@@ -160,7 +163,7 @@ static Status measure(const Group *group, const Cell *cell, const float *draws, 
         .sigma_y = config->posterior_observation_noise ? config->posterior_sigma_y : 0,
         .label_count = (int)run->shape.labels,
         .labels = run->reader ? group->labels : NULL,
-        .true_label = (int)unit->label,
+        .true_label = run->reader ? (int)unit->label : -1,
         .label_weights = run->source.prior ? cell->label_weights : NULL,
     };
     const RankInput rank = {
@@ -181,7 +184,18 @@ done:
     return status;
 }
 
-static Status finish_unit(Group *group, const Cell *cell, int64_t sampler, const float *draws) {
+/* The particles of the group's `place`-th unit. */
+static void describe_particles(const Group *group, int64_t place, double values[SWEEP_PARTICLE_VALUES]) {
+    int64_t draws = group->run->shape.draws;
+    ParticleSummary summary = particles_summarise(group->particles + place * draws, draws);
+    bool known = isfinite(summary.last_effective);
+    values[0] = known ? summary.least_effective : NAN;
+    values[1] = known ? summary.last_effective : NAN;
+    values[2] = known ? summary.unique_ancestors : NAN;
+}
+
+/* The unit whose draws are the group's `place`-th. */
+static Status finish_unit(Group *group, const Cell *cell, int64_t sampler, int64_t place) {
     Status status = STATUS_OK;
     const SweepRun *run = group->run;
     const Config *config = &run->session->arguments.config;
@@ -189,15 +203,17 @@ static Status finish_unit(Group *group, const Cell *cell, int64_t sampler, const
     SweepUnit *unit = group->unit;
     int64_t pixels = pixel_count(run);
     size_t image_bytes = (size_t)pixels * sizeof(float);
+    const float *draws = group->samples + place * run->shape.draws * pixels;
     unit->number = cell->number * run->grid.samplers + sampler;
-    SweepPlace place = sweep_place(&run->grid, unit->number);
-    unit->mask_seed = (uint64_t)config_selected(&config->sweep_mask_seeds, place.mask_seed);
-    unit->fraction = config->sweep_fractions.values[place.fraction];
-    unit->image = config_selected(&config->sweep_images, place.image);
-    unit->truth_index = run->truths.index[place.image];
-    unit->label = run->truths.label[place.image];
+    SweepPlace at = sweep_place(&run->grid, unit->number);
+    unit->mask_seed = (uint64_t)config_selected(&config->sweep_mask_seeds, at.mask_seed);
+    unit->fraction = config->sweep_fractions.values[at.fraction];
+    unit->image = config_selected(&config->sweep_images, at.image);
+    unit->truth_index = run->truths.index[at.image];
+    unit->label = run->truths.label[at.image];
     unit->sampler = sampler;
     TRY(measure(group, cell, draws, unit));
+    describe_particles(group, place, unit->particles);
     ensemble_moments(draws, run->shape.draws, pixels, unit->mean, unit->spread);
     memcpy(unit->truth, observation->truth, image_bytes);
     memcpy(unit->observed, observation->y, image_bytes);
@@ -242,12 +258,14 @@ static Status draw(Group *group, int64_t sampler, const int64_t *chosen, int64_t
         .stop = &run->progress.stop,
         .quiet = true,
         .samples = group->samples,
+        .particles = group->particles,
     };
+    for (int64_t i = 0; i < count * draws; i++)
+        group->particles[i] = (ParticleStatistics){.least_effective = NAN, .last_effective = NAN};
     run->progress.call_cost = (double)count * run->grid.sampler[sampler].cost;
     TRY(generator_draw(&run->generator, &request));
     for (int64_t i = 0; i < count; i++)
-        TRY(finish_unit(group, &group->cells[chosen[i]], sampler,
-                        group->samples + i * draws * pixel_count(run)));
+        TRY(finish_unit(group, &group->cells[chosen[i]], sampler, i));
     run->progress.cost_done += run->progress.call_cost;
     run->progress.call_cost = 0;
     sweep_progress_update(run, 0);

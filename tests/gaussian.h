@@ -48,8 +48,8 @@ static inline Status gaussian_eps_hat(Denoiser *self, int worker, const float *x
     return STATUS_OK;
 }
 
-/* The Jacobian of eps_hat is the same for every x_t and symmetric; a test needs it at one t only. Found in t
- * of the call before, which each worker keeps to itself. */
+/* The Jacobian of eps_hat depends on t alone, not on x_t, and is symmetric. Its t is that of the worker's
+ * last call of eps_hat. */
 static inline Status gaussian_vjp(Denoiser *self, int worker, const float *v, float *product) {
     const Gaussian *gaussian = self->context;
     for (int64_t n = 0; n < self->batch; n++) {

@@ -279,6 +279,29 @@ static void test_posterior_moments(Comm *comm, const Backend *backend) {
     setup_end(&setup);
 }
 
+/* x_start is the x_T of the draw's ancestor. */
+static void check_start(Setup *setup, Comm *comm, const Backend *backend, const SamplerPlan *plan) {
+    Denoiser denoiser = gaussian_denoiser(&setup->gaussian, backend, 1, 2);
+    const volatile uint64_t seed = 99; /* see gaussian_chain */
+    const uint64_t seeds[1] = {99};
+    const uint32_t rng_samples[1] = {3};
+    float start[GAUSSIAN_PIXELS], expected[GAUSSIAN_PIXELS], x[GAUSSIAN_PIXELS];
+    ParticleStatistics statistics;
+    GenerateArguments arguments = {.comm = comm,
+                                   .denoiser = &denoiser,
+                                   .plan = plan,
+                                   .count = 1,
+                                   .seeds = seeds,
+                                   .rng_samples = rng_samples,
+                                   .observations = (const Observation *const *)&setup->observation,
+                                   .x_start = start,
+                                   .samples = x,
+                                   .particles = &statistics};
+    CHECK_OK(generate_samples(&arguments));
+    rng_fill_normal(rng_key(seed, RNG_SAMPLE_START, 0, statistics.ancestor), expected, GAUSSIAN_PIXELS);
+    CHECK(memcmp(start, expected, sizeof start) == 0);
+}
+
 /* Draw i depends on (seed, i, D, K): with D = 1 it is the one of its own run. */
 static void test_draw_numbers(Comm *comm, const Backend *backend) {
     enum { COUNT = 6 };
@@ -294,6 +317,7 @@ static void test_draw_numbers(Comm *comm, const Backend *backend) {
         CHECK(memcmp(one, all[i], sizeof one) == 0);
         CHECK(statistics[i].ancestor / (uint32_t)options.particles == i); /* nothing is shared */
     }
+    check_start(&setup, comm, backend, plan);
     sampler_plan_destroy(plan);
     setup_end(&setup);
 }

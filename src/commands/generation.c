@@ -210,13 +210,15 @@ done:
     return status;
 }
 
-/* Before anything is drawn. */
 static void print_gain(const GeneratorRequest *request, const SamplerPlan *plan) {
-    if (plan->max_gain > 0 && !request->quiet)
-        log_info("%s: largest guidance gain %.3g, at t = %lld; posterior.max_gain lowered it in %lld of %lld "
-                 "steps",
-                 request->sampler, plan->max_gain, (long long)plan->max_gain_t, (long long)plan->capped_steps,
-                 (long long)plan->count);
+    char capped[96] = "";
+    if (request->quiet || !(plan->max_gain > 0))
+        return;
+    if (plan->capped_steps > 0)
+        snprintf(capped, sizeof capped, "; posterior.max_gain lowered it in %lld of %lld steps",
+                 (long long)plan->capped_steps, (long long)plan->count);
+    log_info("%s: largest guidance gain %.3g, at t = %lld%s", request->sampler, plan->max_gain,
+             (long long)plan->max_gain_t, capped);
 }
 
 static void print_particles(const GeneratorRequest *request, const SamplerPlan *plan,

@@ -175,6 +175,37 @@ check "network, 1 rank" ranks 1 "${network[@]}" --checkpoint "$work/net" --run n
 check "network, 3 ranks" ranks 3 "${network[@]}" --checkpoint "$work/net" --threads 2 --run net3
 check "network: same bytes" "${compare[@]}" "$work/net1/sweep.h5" "$work/net3/sweep.h5"
 
+mkdir "$work/test-split"
+cp "$root"/data/mnist/t10k-* "$work/test-split"
+unread=("$program" "${network[@]}" --set "data.dir=$work/test-split" --checkpoint "$work/net")
+check "without training images no digits are read" "${unread[@]}" --run unread
+check "the same bytes but for digits" $python -c '
+import h5py, sys
+a, b = h5py.File(sys.argv[1]), h5py.File(sys.argv[2])
+assert set(a) - set(b) == {"draw_labels", "label_weights"} and set(b) < set(a)
+assert all(a[name][()].tobytes() == b[name][()].tobytes() for name in b if name != "metrics")' \
+    "$work/net1/sweep.h5" "$work/unread/sweep.h5"
+
+# --- one rank's failure is everybody's
+disk=$work/disk
+mkdir -p "$disk"
+if mount -t tmpfs -o size=1200k tmpfs "$disk" 2>/dev/null; then
+    trap 'umount -l "$disk"; rm -rf "$work"' EXIT
+    mpi_command 3
+    status=0
+    timeout 60 "${MPIRUN[@]}" "$program" "${slow[@]}" --outputs "$disk" --run full >"$work/log" 2>&1 || status=$?
+    check "full disk, 3 ranks: exit status 1, found $status" test "$status" -eq 1
+    check "full disk, 3 ranks: one message" test "$(grep -c "error: .*$disk/full/parts/unit.*No space" "$work/log")" -eq 1
+    check "full disk: finished units are kept" test "$(find "$disk/full/parts" -name 'unit-*.h5' | wc -l)" -ge 10
+    mount -o remount,size=40m "$disk"
+    check "full disk: goes on once there is room" ranks 2 "${slow[@]}" --outputs "$disk" --run full
+    check "full disk: same bytes" "${compare[@]}" "$work/reference/sweep.h5" "$disk/full/sweep.h5"
+    umount "$disk"
+    trap 'rm -rf "$work"' EXIT
+else
+    echo "not run: full disk (mounting a small tmpfs is not allowed here)"
+fi
+
 # --- bad input: refused by name, nothing changed
 folder_state() { # the files of a run, but for its lock
     (cd "$1" && find . -type f ! -name .lock -exec md5sum {} + | sort)

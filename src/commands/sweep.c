@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "commands/commands.h"
-#include "core/clock.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "io/dashboard.h"
@@ -91,6 +90,7 @@ static Status work(SweepRun *run) {
     if (status != STATUS_OK)
         sweep_stop_others(run);
     TRY(comm_agree(session->comm, status));
+    TRY(comm_allreduce_f64(session->comm, &run->seconds, 1, COMM_MAX));
     interrupted = interrupt_received() && run->progress.stop;
     TRY(comm_allreduce_i64(session->comm, &interrupted, 1, COMM_MAX));
     if (interrupted)
@@ -103,8 +103,7 @@ static Status write_metrics(const SweepRun *run, const char *provenance) {
     Status status = STATUS_OK;
     const Session *session = run->session;
     char path[FILE_PATH_BYTES];
-    double images = (double)(run->unfinished_count * run->shape.draws);
-    double seconds = run->unfinished_count > 0 ? clock_seconds() - run->progress.start : 0;
+    double images = (double)(run->unfinished_count * run->shape.draws), seconds = run->seconds;
     const NamedValue values[] = {
         value_integer("units", run->grid.units),
         value_integer("units_this_session", run->unfinished_count),

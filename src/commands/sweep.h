@@ -59,7 +59,7 @@ typedef struct SweepRun {
     int64_t first, count; /* this rank's share of them */
     int64_t group;        /* cells whose draws are made together */
     SweepProgress progress;
-    double seconds; /* of drawing */
+    double seconds; /* from the first draw to the last part; after the work, of the slowest rank */
 } SweepRun;
 
 /* ---- sweep_grid.c ---- */

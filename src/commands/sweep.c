@@ -177,10 +177,11 @@ done:
 static Status report_failure(SweepRun *run, Status failure) {
     char message[1024];
     snprintf(message, sizeof message, "%s", status_message());
-    if (failure == STATUS_INTERRUPTED)
-        log_info("%s; the same command continues", message);
     /* a second failure while reporting must not hide the first */
     (void)sweep_progress_report(run, failure == STATUS_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED, message);
+    if (failure == STATUS_INTERRUPTED)
+        log_info("%s: %lld of %lld; the same command continues", message, (long long)run->progress.units_done,
+                 (long long)run->grid.units);
     return status_error(failure, "%s", message);
 }
 

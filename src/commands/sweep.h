@@ -116,8 +116,8 @@ void sweep_progress_update(SweepRun *run, double share);
 /* Makes the other ranks stop soon. */
 void sweep_stop_others(SweepRun *run);
 
-/* status.json and the dashboard, rank 0. */
-Status sweep_progress_report(const SweepRun *run, RunState state, const char *message);
+/* Counts the finished units; status.json and the dashboard. Rank 0; other ranks do nothing. */
+Status sweep_progress_report(SweepRun *run, RunState state, const char *message);
 
 /* ---- sweep_results.c ---- */
 

@@ -73,8 +73,8 @@ static void print_line(const SweepRun *run, double call_share) {
     char text[32];
     double elapsed = clock_seconds() - progress->start;
     double share = fmin(share_done(run) + call_share * progress->call_cost / fmax(progress->cost, 1), 1);
-    log_progress(false, "sweep: %lld of %lld units, %.0f %% of the work left, %s left",
-                 (long long)progress->units_done, (long long)run->grid.units, 100 * (1 - share),
+    log_progress(false, "sweep: %lld of %lld units (%.0f %%), %s left", (long long)progress->units_done,
+                 (long long)run->grid.units, 100.0 * (double)progress->units_done / (double)run->grid.units,
                  log_duration(share > 0 ? elapsed * (1 - share) / share : -1, text));
 }
 
@@ -95,21 +95,22 @@ void sweep_progress_update(SweepRun *run, double share) {
         return;
     if (now - progress->last_report >= REPORT_SECONDS) {
         progress->last_report = now;
-        count_parts(run);
         (void)sweep_progress_report(run, RUN_RUNNING, ""); /* for people: no reason to stop */
     }
     print_line(run, share);
 }
 
-Status sweep_progress_report(const SweepRun *run, RunState state, const char *message) {
+Status sweep_progress_report(SweepRun *run, RunState state, const char *message) {
     Status status = STATUS_OK;
     const Session *session = run->session;
     const SweepProgress *progress = &run->progress;
-    double elapsed = clock_seconds() - progress->start, share = share_done(run);
     bool completed = state == RUN_COMPLETED;
-    int64_t done = completed ? run->grid.units : progress->units_done;
     if (!session->root)
         return STATUS_OK;
+    if (progress->present && !completed)
+        count_parts(run);
+    double elapsed = clock_seconds() - progress->start, share = share_done(run);
+    int64_t done = completed ? run->grid.units : progress->units_done;
     RunStatus report = {
         .state = state,
         .step = done * run->shape.draws,

@@ -32,7 +32,8 @@ static const char *plain(const Config *config, int index, char text[CONFIG_VALUE
     return text + 1;
 }
 
-/* Takes the stored settings that count; those given now must agree with them. */
+/* Takes the stored settings that count; those given now must agree with them. The folder of the images may be
+ * another, and is the stored one by default. */
 static Status take_settings(const char *directory, const Config *stored, bool network, Config *asked) {
     Status status = STATUS_OK;
     char *old_text = NULL, *new_text = NULL;
@@ -40,7 +41,10 @@ static Status take_settings(const char *directory, const Config *stored, bool ne
     TRY(ALLOCATE(&new_text, CONFIG_VALUE_SIZE));
     for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
         const char *path = config_key(i)->path;
-        if (!sweep_setting_counts(path, network))
+        bool free_to_change = i == CONFIG_KEY_data_dir; /* the images themselves are compared */
+        if (!free_to_change && !sweep_setting_counts(path, network))
+            continue;
+        if (free_to_change && asked->explicitly_set[i])
             continue;
         config_value_json(stored, i, old_text);
         config_value_json(asked, i, new_text);

@@ -5,7 +5,7 @@
 #include "io/hdf5_file.h"
 #include "io/sweep_file.h"
 
-enum { SWEEP_FIELD_COUNT = 16, SWEEP_FIELD_RANK = 3 }; /* a merged file adds the units' dimension */
+enum { SWEEP_FIELD_COUNT = 17, SWEEP_FIELD_RANK = 3 }; /* a merged file adds the units' dimension */
 
 typedef struct SweepField {
     const char *name; /* "/metrics" */

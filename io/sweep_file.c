@@ -33,6 +33,12 @@ static void extent_statistics(const SweepShape *shape, int *rank, int64_t *dims)
     dims[0] = shape->statistics;
 }
 
+static void extent_particles(const SweepShape *shape, int *rank, int64_t *dims) {
+    (void)shape;
+    *rank = 1;
+    dims[0] = SWEEP_PARTICLE_VALUES;
+}
+
 static void extent_draw_labels(const SweepShape *shape, int *rank, int64_t *dims) {
     *rank = 1;
     dims[0] = shape->labels > 0 ? shape->draws : 0;
@@ -70,6 +76,7 @@ const SweepField sweep_fields[SWEEP_FIELD_COUNT] = {
     SINGLE(sampler, HDF5_INT64),
     ARRAY(metrics, HDF5_FLOAT64, extent_metrics),
     ARRAY(ranks, HDF5_INT64, extent_statistics),
+    ARRAY(particles, HDF5_FLOAT64, extent_particles),
     ARRAY(draw_labels, HDF5_INT64, extent_draw_labels),
     ARRAY(label_weights, HDF5_FLOAT64, extent_labels),
     ARRAY(mean, HDF5_FLOAT32, extent_image),

@@ -1,17 +1,20 @@
 /* Files of a sweep: RUN/grid.json, which says what the run is made of; one part for each finished unit while
  * it runs, RUN/parts/unit-00000123.h5; and RUN/sweep.h5, the parts in unit order.
  *
- * sweep.h5, dataset of U units (index = the unit's number, its place in the grid):
- *   mask_seed (U) u64, fraction (U) f64, image (U) i64 (entry of sweep.images), truth_index (U) i64 (in the
- * test split, or number of the prior's draw), label (U) i64 (of the truth; -1: not known), sampler (U) i64
- * (index into the attribute samplers), metrics (U, metrics) f64 (names: attribute metrics), ranks (U,
- * statistics) i64 (names: attribute statistics; -1: none), draw_labels (U, draws) i64 (-1: not known),
- * label_weights (U, labels) f64 (exact; NaN: not known), mean, spread, truth, observed (U, height, width)
- * f32, mask (U, height, width) u8 (1 observed), draws (U, draws, height, width) f32 unless they were not
- * kept. A field whose extent is 0 (no labels) is left out.
+ * sweep.h5, U units; a unit's index is its number, its place in the grid:
+ *   mask_seed, fraction, image    (U) u64, f64, i64: image is the entry of sweep.images
+ *   truth_index, label            (U) i64: in the test split, or number of the prior's draw; -1: not known
+ *   sampler                       (U) i64: index into the attribute samplers
+ *   metrics                       (U, metrics) f64: names in the attribute metrics
+ *   ranks                         (U, statistics) i64: names in the attribute statistics; -1: none
+ *   particles                     (U, 3) f64: see SWEEP_PARTICLE_VALUES
+ *   draw_labels, label_weights    (U, draws) i64, (U, labels) f64: weights are exact; NaN: not known
+ *   mean, spread, truth, observed (U, height, width) f32
+ *   mask                          (U, height, width) u8: 1 observed
+ *   draws                         (U, draws, height, width) f32
+ * Fields without elements (no labels, draws that are not kept) are left out.
  *
- * Parts may be written by any rank, each unit by one; everything else is for rank 0. HDF5 takes one thread.
- */
+ * Parts may be written by any rank, each unit by one; the rest is for rank 0. HDF5 takes one thread. */
 #ifndef IO_SWEEP_FILE_H
 #define IO_SWEEP_FILE_H
 
@@ -24,6 +27,10 @@
 
 #define SWEEP_FILE_NAME "sweep.h5"
 #define SWEEP_PARTS_NAME "parts"
+
+/* Of a sampler of particles, means over the runs of a unit: smallest effective size, effective size in the
+ * end, different ancestors in the end. NaN for other samplers. */
+enum { SWEEP_PARTICLE_VALUES = 3 };
 
 /* Extents that all units share. */
 typedef struct SweepShape {
@@ -41,6 +48,7 @@ typedef struct SweepUnit {
     int64_t image, truth_index, label, sampler;
     double *metrics;                         /* (metrics) */
     int64_t *ranks;                          /* (statistics) */
+    double *particles;                       /* (SWEEP_PARTICLE_VALUES) */
     int64_t *draw_labels;                    /* (draws) */
     double *label_weights;                   /* (labels) */
     float *mean, *spread, *truth, *observed; /* (height, width) */
@@ -64,7 +72,7 @@ typedef struct SweepOrigin {
     char source[64];                  /* "network", or the prior's name */
     char checkpoint[FILE_PATH_BYTES]; /* "": none */
     char checkpoint_checksum[17];
-    char truths_checksum[17]; /* of the images to be observed */
+    char truths_checksum[17]; /* of the images to be observed, and of those that digits are read by */
     char backend[32];
 } SweepOrigin;
 

@@ -89,7 +89,9 @@ bool sweep_is_logarithmic(const SweepSummary *summary, int metric) {
             low = fmin(low, mean);
             high = fmax(high, mean);
         }
-    return summary->metrics[metric].direction != SWEEP_HIGHER && low > 0 && high > LOGARITHMIC_FROM * low;
+    const SweepMetric *row = &summary->metrics[metric];
+    bool unbounded = row->direction == SWEEP_LOWER || (row->direction == SWEEP_TARGET && row->target >= 1);
+    return unbounded && low > 0 && high > LOGARITHMIC_FROM * low;
 }
 
 void sweep_interval(const SweepCell *cell, bool logarithmic, double *low, double *high) {

@@ -9,7 +9,7 @@
 #include "core/version.h"
 
 static const Command *const commands[] = {
-    &command_train, &command_sample, &command_posterior, &command_inspect, &command_bench,
+    &command_train, &command_sample, &command_posterior, &command_sweep, &command_inspect, &command_bench,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

@@ -48,8 +48,8 @@ static inline Status gaussian_eps_hat(Denoiser *self, int worker, const float *x
     return STATUS_OK;
 }
 
-/* The Jacobian of eps_hat is the same for every x_t and symmetric; a test needs it at one t only. Found in t
- * of the call before, which each worker keeps to itself. */
+/* The Jacobian of eps_hat depends on t alone, not on x_t, and is symmetric. Its t is that of the worker's
+ * last call of eps_hat. */
 static inline Status gaussian_vjp(Denoiser *self, int worker, const float *v, float *product) {
     const Gaussian *gaussian = self->context;
     for (int64_t n = 0; n < self->batch; n++) {
@@ -125,12 +125,14 @@ static inline Status gaussian_step(Gaussian *gaussian, const Backend *backend, c
     return status == STATUS_OK ? backend->reverse(&reverse) : status;
 }
 
-/* A whole chain, x_T included. */
+/* A whole chain, x_T included. The seed is hidden from the compiler: it would otherwise compute constant
+ * normals itself, with logarithms that differ from the library's by a rounding. */
 static inline Status gaussian_chain(Gaussian *gaussian, const Backend *backend, const SamplerPlan *plan,
                                     uint64_t seed, uint32_t rng_sample, const Observation *observation,
                                     float *x) {
     Status status = STATUS_OK;
-    rng_fill_normal(rng_key(seed, RNG_SAMPLE_START, 0, rng_sample), x, GAUSSIAN_PIXELS);
+    const volatile uint64_t hidden = seed;
+    rng_fill_normal(rng_key(hidden, RNG_SAMPLE_START, 0, rng_sample), x, GAUSSIAN_PIXELS);
     for (int64_t k = 0; k < plan->count && status == STATUS_OK; k++)
         status = gaussian_step(gaussian, backend, plan, k, seed, rng_sample, observation, x);
     return status;

@@ -1,5 +1,5 @@
 # Sourced by the tests that run the program:  . program.sh PROGRAM
-# Gives: program, root, work (a temporary folder), python, ranks(), check(), skip(), finish().
+# Gives: program, root, work (a temporary folder), python, ranks(), check(), refused(), skip(), finish().
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,6 +41,31 @@ check() {
     else
         echo "FAILED: $name (exit status $status): $*"
         printf '%s\n' "$output" | tail -n 15 | sed 's/^/    /'
+        failures=$((failures + 1))
+    fi
+}
+
+# refused NAME STATUS PATTERN... -- COMMAND...: exit status, one line on standard error, each pattern in it
+refused() {
+    local name=$1 expected=$2 status=0 patterns=() problem="" pattern lines
+    shift 2
+    while [ "$1" != -- ]; do
+        patterns+=("$1")
+        shift
+    done
+    shift
+    timeout 120 "$@" >"$work/stdout" 2>"$work/stderr" || status=$?
+    [ "$status" -eq "$expected" ] || problem="expected exit status $expected, found $status"
+    lines=$(grep -v -e '^--*$' -e '^$' "$work/stderr" | grep -c .)
+    [ "$lines" -eq 1 ] || problem="$problem; expected one line on standard error, found $lines"
+    for pattern in "${patterns[@]}"; do
+        grep -qiE -- "$pattern" "$work/stderr" || problem="$problem; \"$pattern\" is not in the message"
+    done
+    if [ -z "$problem" ]; then
+        echo "ok: $name: $(head -c 300 "$work/stderr" | head -n 1)"
+    else
+        echo "FAILED: $name: $problem"
+        head -n 10 "$work/stderr" | sed 's/^/    /'
         failures=$((failures + 1))
     fi
 }

@@ -22,6 +22,9 @@ static const CommandDescription inspect = {
 static const CommandDescription bench = {
     .name = "bench", .summary = "Measures.", .words = "train|sample|allreduce", .flags = ARGUMENT_JSON};
 
+static const CommandDescription drawing = {
+    .name = "drawing", .summary = "Draws.", .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR};
+
 /* Splits at spaces; a word '' is empty. The words stay valid until the next call. */
 static Status parse(Arguments *arguments, const CommandDescription *command, const char *line) {
     static char text[1024];
@@ -59,6 +62,16 @@ static void test_values(void) {
     CHECK(a.dot && !a.checkpoint);
     CHECK_OK(parse(&a, &bench, "--json allreduce --run=x--"));
     CHECK(a.json && !strcmp(a.word, "allreduce") && !strcmp(a.run, "x--"));
+}
+
+static void test_exact_prior(void) {
+    Arguments a;
+    CHECK_OK(parse(&a, &drawing, "--set prior.name=mixture"));
+    CHECK(a.exact_prior);
+    CHECK_OK(parse(&a, &drawing, "--set prior.name=network --checkpoint c"));
+    CHECK(!a.exact_prior);
+    CHECK_OK(parse(&a, &train, "--set prior.name=mixture")); /* which draws from no prior */
+    CHECK(!a.exact_prior);
 }
 
 static void test_precedence(void) {
@@ -176,6 +189,7 @@ static void test_help(void) {
 
 int main(void) {
     test_values();
+    test_exact_prior();
     test_precedence();
     test_usage_errors();
     test_wrong_settings();

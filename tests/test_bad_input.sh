@@ -4,31 +4,6 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/program.sh" "$@"
 
-# refused NAME STATUS PATTERN... -- COMMAND...: exit status, one line on standard error, each pattern in it
-refused() {
-    local name=$1 expected=$2 status=0 patterns=() problem="" pattern lines
-    shift 2
-    while [ "$1" != -- ]; do
-        patterns+=("$1")
-        shift
-    done
-    shift
-    timeout 120 "$@" >"$work/stdout" 2>"$work/stderr" || status=$?
-    [ "$status" -eq "$expected" ] || problem="expected exit status $expected, found $status"
-    lines=$(grep -v -e '^--*$' -e '^$' "$work/stderr" | grep -c .)
-    [ "$lines" -eq 1 ] || problem="$problem; expected one line on standard error, found $lines"
-    for pattern in "${patterns[@]}"; do
-        grep -qiE -- "$pattern" "$work/stderr" || problem="$problem; \"$pattern\" is not in the message"
-    done
-    if [ -z "$problem" ]; then
-        echo "ok: $name: $(head -c 300 "$work/stderr" | head -n 1)"
-    else
-        echo "FAILED: $name: $problem"
-        head -n 10 "$work/stderr" | sed 's/^/    /'
-        failures=$((failures + 1))
-    fi
-}
-
 # A data folder with small files (the test split's, also as training split) that a case then breaks.
 fresh_data() {
     rm -rf "$work/data"

@@ -293,6 +293,9 @@ static void test_rules(void) {
         {{"sample.steps=50", NULL}, "sample.steps: sampler ddpm takes all 300 steps, found 50"},
         {{"sample.steps=50", "sample.sampler=ddim"}, NULL},
         {{"sample.steps=300", NULL}, NULL},
+        {{"posterior.draws_per_run=65", NULL},
+         "posterior.draws_per_run: at most posterior.particles = 64, found 65"},
+        {{"posterior.draws_per_run=65", "posterior.particles=65"}, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Config config = fresh();

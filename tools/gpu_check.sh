@@ -10,7 +10,7 @@
 # Environment:
 #   DEVICE_ENV     a file to source first, for machines where the programs were carried to: it may define mpirun()
 #                  and on_device() (both start programs with the libraries they need) and set DEVICE, a folder with
-#                  bin/ddpm_mpi, bin/test_{ops,routines,update,network} and bin/test_cuda_*. Without it
+#                  bin/ddpm_mpi, bin/test_{ops,routines,update,reverse,network} and bin/test_cuda_*. Without it
 #                  the programs are those of build/.
 #   OUT            where results.txt, logs.txt and bench.json go (default ./gpu_check)
 #   PYTHON         a Python with h5py and torch (default: the first of python3, /usr/bin/python3 that has h5py)
@@ -233,7 +233,7 @@ host_math() {
 routines() {
     local name where=()
     [ "$device" = cpu ] || where=(cuda)
-    for name in test_routines test_update; do
+    for name in test_routines test_update test_reverse; do
         run_test "$name" "${where[@]}" || return 1
     done
 }
@@ -348,7 +348,7 @@ sanitizer() {
     local tool name
     tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) ||
         skip "no compute-sanitizer"
-    for name in test_routines test_update; do
+    for name in test_routines test_update test_reverse; do
         on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/$name" cuda || return 1
         on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/$name" cuda || return 1
     done

@@ -26,6 +26,7 @@ EVERYTHING = BELOW["commands"] + ["commands"]
 TOKENS = [
     ("CUDA", r"\b(?:cuda|cudnn)[A-Z]\w*", r"<cud", r"kernels/cuda/|comm/\w*nccl\w*\.[ch]$"),
     ("oneDNN", r"\bdnnl_\w+", r"<(?:oneapi/)?dnnl|<oneapi/", r"kernels/cpu/"),
+    ("LAPACK", r"\bLAPACKE_\w+", r"<lapack", r"src/diffusion/linear_algebra\.[ch]$"),
     ("MPI", r"\bMPI_\w+", r"<mpi", r"comm/"),
     ("NCCL", r"\bnccl[A-Z]\w*", r"<nccl", r"comm/"),
     ("HDF5", r"\bH5[A-Z]*_?\w+", r"<hdf5|<H5", r"io/hdf5\w*\.[ch]$"),

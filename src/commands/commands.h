@@ -9,6 +9,7 @@ typedef struct Command {
     Status (*run)(Session *session);
 } Command;
 
-extern const Command command_train, command_sample, command_posterior, command_inspect, command_bench;
+extern const Command command_train, command_sample, command_posterior, command_sweep, command_inspect,
+    command_bench;
 
 #endif

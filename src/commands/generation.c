@@ -212,21 +212,46 @@ done:
     return status;
 }
 
+static void print_gain(const GeneratorRequest *request, const SamplerPlan *plan) {
+    char capped[96] = "";
+    if (request->quiet || !(plan->max_gain > 0))
+        return;
+    if (plan->capped_steps > 0)
+        snprintf(capped, sizeof capped, "; posterior.max_gain lowered it in %lld of %lld steps",
+                 (long long)plan->capped_steps, (long long)plan->count);
+    log_info("%s: largest guidance gain %.3g, at t = %lld%s", request->sampler, plan->max_gain,
+             (long long)plan->max_gain_t, capped);
+}
+
+static void print_particles(const GeneratorRequest *request, const SamplerPlan *plan,
+                            const ParticleStatistics *draws) {
+    ParticleSummary mean = particles_summarise(draws, request->count);
+    log_info("%s: of %lld particles a run had an effective size of %.3g at least and %.3g in the end, which "
+             "descend from %.3g of its starts (means over draws; %lld draws a run)",
+             request->sampler, (long long)plan->options.particles, mean.least_effective, mean.last_effective,
+             mean.unique_ancestors, (long long)plan->options.draws_per_run);
+}
+
 static Status run_plan(Generator *generator, const GeneratorRequest *request, GenerateArguments *arguments) {
     Status status = STATUS_OK;
     SamplerPlan *plan = NULL;
+    ParticleStatistics *particles = NULL;
     char text[32];
     double start = clock_seconds();
+    const bool root = comm_rank(arguments->comm) == 0;
     TRY(sampler_plan_create(request->sampler, generator->schedule, &request->options, &plan));
-    if (plan->max_gain > 0 && !request->quiet)
-        log_info("%s: largest guidance gain %.3g, at t = %lld; posterior.max_gain lowered it in %lld of %lld "
-                 "steps",
-                 request->sampler, plan->max_gain, (long long)plan->max_gain_t, (long long)plan->capped_steps,
-                 (long long)plan->count);
+    print_gain(request, plan);
     if (request->max_gain)
         *request->max_gain = plan->max_gain;
     arguments->plan = plan;
+    if (plan->sampler->particles && root)
+        TRY(ALLOCATE(&particles, request->count));
+    arguments->particles = particles;
     TRY(generate_samples(arguments));
+    if (particles && request->particles)
+        memcpy(request->particles, particles, (size_t)request->count * sizeof *particles);
+    if (particles && !request->quiet)
+        print_particles(request, plan, particles);
     double seconds = clock_seconds() - start;
     if (!request->quiet)
         log_progress(true, "%s: %lld images, %lld steps each, in %s (%.1f images/s)", request->sampler,
@@ -234,6 +259,7 @@ static Status run_plan(Generator *generator, const GeneratorRequest *request, Ge
                      (double)request->count / seconds);
 done:
     sampler_plan_destroy(plan);
+    free(particles);
     return status;
 }
 

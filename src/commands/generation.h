@@ -69,6 +69,7 @@ typedef struct GeneratorRequest {
     double *max_gain;                  /* out: largest guidance gain; may be NULL */
     float *x_start;                    /* out, rank 0; may be NULL */
     float *samples;                    /* out, rank 0 */
+    ParticleStatistics *particles;     /* (count) out, rank 0, of samplers of particles; may be NULL */
 } GeneratorRequest;
 
 /* Draw i uses random numbers (seed, i). Prints progress and the largest guidance gain. Collective. */

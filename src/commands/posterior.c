@@ -19,7 +19,8 @@ typedef struct PosteriorRun {
     Truths truths; /* one */
     Generator generator;
     Observation *observation;
-    float *draws; /* (draws, height, width), rank 0 */
+    float *draws;                  /* (draws, height, width), rank 0 */
+    ParticleStatistics *particles; /* (draws), rank 0; filled by samplers of particles, else zero */
     double seconds, max_gain;
 } PosteriorRun;
 
@@ -66,8 +67,10 @@ done:
 static Status draw(PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
-    if (run->session->root)
+    if (run->session->root) {
         TRY(ALLOCATE(&run->draws, config->posterior_draws * run->source.height * run->source.width));
+        TRY(ALLOCATE(&run->particles, config->posterior_draws));
+    }
     GeneratorRequest request = {
         .sampler = config->posterior_sampler,
         .options = sampler_options(config),
@@ -77,6 +80,7 @@ static Status draw(PosteriorRun *run) {
                                run->truths.index[0]),
         .samples = run->draws,
         .max_gain = &run->max_gain,
+        .particles = run->particles,
     };
     run->seconds = clock_seconds();
     TRY(generator_draw(&run->generator, &request));
@@ -195,7 +199,8 @@ done:
 static Status write_metrics(PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
-    NamedValue values[16 + ENSEMBLE_METRIC_COUNT];
+    NamedValue values[19 + ENSEMBLE_METRIC_COUNT];
+    ParticleSummary particles = particles_summarise(run->particles, config->posterior_draws);
     EnsembleReport report;
     char path[FILE_PATH_BYTES];
     int count = 0;
@@ -212,6 +217,11 @@ static Status write_metrics(PosteriorRun *run) {
     values[count++] =
         value_number("nominal_coverage90", ensemble_nominal_coverage(config->posterior_draws, 0.9));
     values[count++] = value_number("max_guidance_gain", run->max_gain);
+    if (particles.last_effective > 0) {
+        values[count++] = value_number("particles.least_effective", particles.least_effective);
+        values[count++] = value_number("particles.last_effective", particles.last_effective);
+        values[count++] = value_number("particles.unique_ancestors", particles.unique_ancestors);
+    }
     for (int i = 0; i < ENSEMBLE_METRIC_COUNT; i++) {
         const EnsembleMetricRow *row = ensemble_metric((EnsembleMetric)i);
         if (row->group != ENSEMBLE_IMAGE || !isnan(report.values[i])) /* nothing reads the draws' labels */
@@ -306,6 +316,7 @@ done:
     if (opened && status != STATUS_OK)
         status = product_report_failure(session, status, count);
     free(run.draws);
+    free(run.particles);
     observation_destroy(run.observation);
     generator_release(&run.generator);
     truths_release(&run.truths);

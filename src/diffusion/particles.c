@@ -2,6 +2,16 @@
 
 #include <math.h>
 
+ParticleSummary particles_summarise(const ParticleStatistics *draws, int64_t count) {
+    ParticleSummary summary = {0};
+    for (int64_t i = 0; i < count; i++) {
+        summary.least_effective += draws[i].least_effective / (double)count;
+        summary.last_effective += draws[i].last_effective / (double)count;
+        summary.unique_ancestors += (double)draws[i].unique_ancestors / (double)count;
+    }
+    return summary;
+}
+
 void particles_normalise(const double *log_weights, int64_t count, double *weights) {
     double largest = -HUGE_VAL, sum = 0;
     for (int64_t i = 0; i < count; i++)

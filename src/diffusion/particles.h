@@ -14,6 +14,12 @@ typedef struct ParticleStatistics {
     uint32_t ancestor;        /* RNG sample number of the x_T that this draw descends from */
 } ParticleStatistics;
 
+/* Means over draws: a run counts as often as it was drawn from. count >= 1. */
+typedef struct ParticleSummary {
+    double least_effective, last_effective, unique_ancestors;
+} ParticleSummary;
+ParticleSummary particles_summarise(const ParticleStatistics *draws, int64_t count);
+
 /* weights = exp(log_weights) / their sum, whatever constant the logarithms share; not finite: NaN. */
 void particles_normalise(const double *log_weights, int64_t count, double *weights);
 

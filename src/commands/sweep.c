@@ -1,0 +1,251 @@
+/* ddpm_mpi sweep: ensembles over a grid of masks, images and samplers, spread over the ranks. */
+#include "commands/sweep.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands/commands.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "io/dashboard.h"
+
+static Status check_resume(const Session *session) {
+    const char *resume = session->arguments.resume;
+    if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0)
+        return status_error(STATUS_BAD_INPUT, "--resume: expected auto or never, found \"%.80s\"", resume);
+    return STATUS_OK;
+}
+
+/* Before the run's directory is touched: everything that can be wrong with the input. Collective. */
+static Status prepare(SweepRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    Config *config = &session->arguments.config;
+    TRY(check_resume(session));
+    if (!config_was_set(config, "posterior.observation_noise"))
+        config->posterior_observation_noise = true; /* calibration is of truths observed with noise */
+    TRY(sweep_find_earlier(run));
+    TRY(source_check(session));
+    TRY(source_load(session, &run->source));
+    const TruthChoice choice = {
+        .images = &config->sweep_images,
+        .label = config->sweep_class,
+        .images_key = "sweep.images",
+        .label_key = "sweep.class",
+    };
+    TRY(truths_find(session, &run->source, &choice, &run->truths));
+    TRY(source_reader(session, &run->source, &run->reader, &run->reader_owned));
+    status = sweep_grid_create(run);
+    TRY(comm_agree(session->comm, status));
+done:
+    return status;
+}
+
+static void announce(const SweepRun *run) {
+    const SweepGrid *grid = &run->grid;
+    const Config *config = &run->session->arguments.config;
+    log_info("run %s", run->session->run.path);
+    log_info(
+        "grid %s: %lld mask seeds x %lld fractions x %lld images x %lld samplers = %lld units of %lld draws",
+        run->origin.grid_hash, (long long)grid->mask_seeds, (long long)grid->fractions,
+        (long long)grid->images, (long long)grid->samplers, (long long)grid->units,
+        (long long)run->shape.draws);
+    log_info("observations: sigma_y %g, %s", config->posterior_sigma_y,
+             config->posterior_observation_noise ? "noise added" : "no noise added");
+    if (run->unfinished_count < grid->units)
+        log_info("resumed: %lld units are done, %lld are left",
+                 (long long)(grid->units - run->unfinished_count), (long long)run->unfinished_count);
+}
+
+static void announce_memory(const SweepRun *run) {
+    const Generator *generator = &run->generator;
+    double model = generator->network ? (double)network_bytes(generator->network) : 0;
+    if (run->reader)
+        model += (double)prior_bytes(run->reader);
+    log_info(
+        "memory on this rank, whatever the size of the grid: %.1f MB network and prior, %.1f MB for %lld "
+        "cells drawn together; %.1f kB on the disk for a unit",
+        model / 1e6, (double)sweep_group_bytes(run) / 1e6, (long long)run->group,
+        (double)sweep_unit_bytes(&run->shape) / 1e3);
+}
+
+/* All ranks' shares; the same outcome on all. Collective. */
+static Status work(SweepRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    bool jacobian = false;
+    int64_t interrupted;
+    for (int64_t i = 0; i < run->grid.samplers; i++)
+        jacobian = jacobian || run->grid.sampler[i].jacobian;
+    status = source_generator(&run->source, session, jacobian, &run->generator);
+    TRY(comm_agree(session->comm, status));
+    run->group = sweep_group_cells(run);
+    announce_memory(run);
+    sweep_share(run);
+    status = sweep_progress_start(run);
+    TRY(comm_agree(session->comm, status));
+    TRY(sweep_progress_report(run, RUN_RUNNING, ""));
+    status = sweep_work(run);
+    if (status != STATUS_OK)
+        sweep_stop_others(run);
+    TRY(comm_agree(session->comm, status));
+    TRY(comm_allreduce_f64(session->comm, &run->seconds, 1, COMM_MAX));
+    interrupted = interrupt_received() && run->progress.stop;
+    TRY(comm_allreduce_i64(session->comm, &interrupted, 1, COMM_MAX));
+    if (interrupted)
+        FAIL(STATUS_INTERRUPTED, "stopped by signal; the finished units are kept");
+done:
+    return status;
+}
+
+static Status write_metrics(const SweepRun *run, const char *provenance) {
+    Status status = STATUS_OK;
+    const Session *session = run->session;
+    char path[FILE_PATH_BYTES];
+    double images = (double)(run->unfinished_count * run->shape.draws), seconds = run->seconds;
+    const NamedValue values[] = {
+        value_integer("units", run->grid.units),
+        value_integer("units_this_session", run->unfinished_count),
+        value_integer("draws_per_unit", run->shape.draws),
+        value_number("seconds", seconds),
+        value_number("images_per_second", seconds > 0 ? images / seconds : NAN),
+        value_text("device", session->backend->description),
+        value_integer("ranks", comm_size(session->comm)),
+        value_integer("threads", session->threads),
+        value_text("grid_hash", run->origin.grid_hash),
+        value_text("checkpoint", run->source.model.path),
+        value_text("checkpoint_checksum", run->source.model.checksum),
+        value_json("provenance", provenance),
+    };
+    TRY(session_path(session, "metrics.json", path));
+    TRY(metrics_write(path, (int)(sizeof values / sizeof *values), values));
+done:
+    return status;
+}
+
+/* From all parts to the products; what a killed session left undone here is done again. Collective. */
+static Status finish(SweepRun *run, bool merged) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    char *provenance = NULL;
+    TRY(session_provenance(session, &provenance));
+    if (session->root) {
+        if (!merged)
+            status = sweep_merge(run);
+        if (status == STATUS_OK)
+            status = sweep_summarise(run);
+        if (status == STATUS_OK)
+            status = write_metrics(run, provenance);
+        if (status == STATUS_OK)
+            status = sweep_progress_report(run, RUN_COMPLETED, "");
+        if (status == STATUS_OK) /* last: the products before it are made from sweep.h5 and the parts */
+            status = sweep_parts_remove(session->run.path);
+    }
+    TRY(comm_agree(session->comm, status));
+    log_info("done: %lld units; %s/" SWEEP_FILE_NAME, (long long)run->grid.units, session->run.path);
+done:
+    free(provenance);
+    return status;
+}
+
+/* sweep.h5 is there: only what comes after it can be missing. Collective. */
+static Status finish_again(SweepRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    RunStatus earlier;
+    int64_t completed = 0;
+    if (session->root)
+        completed = status_read(session->run.path, &earlier) == STATUS_OK && earlier.state == RUN_COMPLETED;
+    TRY(comm_broadcast(session->comm, &completed, sizeof completed, 0));
+    if (!completed) {
+        TRY(finish(run, true));
+        goto done;
+    }
+    log_info("run %s has finished already: %lld units in " SWEEP_FILE_NAME, session->run.name,
+             (long long)run->grid.units);
+    if (session->root) { /* this run is the latest now: the page must show it */
+        status = sweep_parts_remove(session->run.path);
+        if (status == STATUS_OK)
+            status = dashboard_write(session->run.outputs, session->run.name);
+    }
+    TRY(comm_agree(session->comm, status));
+done:
+    return status;
+}
+
+static Status report_failure(SweepRun *run, Status failure) {
+    char message[1024];
+    snprintf(message, sizeof message, "%s", status_message());
+    /* a second failure while reporting must not hide the first */
+    (void)sweep_progress_report(run, failure == STATUS_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED, message);
+    if (failure == STATUS_INTERRUPTED)
+        log_info("%s: %lld of %lld; the same command continues", message, (long long)run->progress.units_done,
+                 (long long)run->grid.units);
+    return status_error(failure, "%s", message);
+}
+
+static void release(SweepRun *run) {
+    sweep_progress_release(&run->progress);
+    generator_release(&run->generator);
+    truths_release(&run->truths);
+    if (run->reader_owned)
+        prior_destroy(run->reader);
+    source_release(&run->source);
+    free(run->unfinished);
+}
+
+static Status run_sweep(Session *session) {
+    Status status = STATUS_OK;
+    bool opened = false, complete;
+    SweepRun *run = NULL;
+    session_announce(session);
+    TRY(ALLOCATE(&run, 1));
+    run->session = session;
+    TRY(prepare(run));
+    TRY(sweep_open(run, &complete));
+    if (complete) {
+        TRY(finish_again(run));
+        goto done;
+    }
+    opened = true;
+    TRY(sweep_find_unfinished(run));
+    announce(run);
+    TRY(work(run));
+    TRY(finish(run, false));
+done:
+    if (opened && status != STATUS_OK)
+        status = report_failure(run, status);
+    if (run)
+        release(run);
+    free(run);
+    return status;
+}
+
+static const ArgumentOption sweep_options[] = {
+    {"--fractions", "sweep.fractions", "[F, ...]", "observed fractions of the pixels"},
+    {"--mask-seeds", "sweep.mask_seeds", "N|[M, ...]", "seeds of the masks"},
+    {"--images", "sweep.images", "N|[I, ...]", "images of the test split, or draws of the prior"},
+    {"--class", "sweep.class", "C", "count images of this class only; -1: all"},
+    {"--samplers", "sweep.samplers", "NAME,...", "posterior samplers to compare"},
+    {"--draws", "sweep.draws", "N", "posterior draws of each unit"},
+    {"--prior", "prior.name", "NAME", "draw from an exact prior instead of a checkpoint's network"},
+    {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
+    {"--seed", "seed", "S", "seed of every random number"},
+    {"--threads", "threads", "N", "threads per rank"},
+    {NULL, NULL, NULL, NULL},
+};
+
+const Command command_sweep = {
+    .description =
+        {
+            .name = "sweep",
+            .summary = "measure posterior ensembles over masks, images and samplers; resumes its run",
+            .options = sweep_options,
+            .flags = ARGUMENT_RESUME | ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
+            .key_groups = "data prior posterior sweep",
+            .example = "mpirun -n 4 ddpm_mpi sweep --checkpoint outputs/first --fractions [0.05,0.2,0.7] "
+                       "--images 20 --samplers guided,dps_plus",
+        },
+    .run = run_sweep,
+};

@@ -1,0 +1,134 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands/product_report.h"
+#include "commands/sweep.h"
+#include "core/clock.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "io/dashboard.h"
+
+/* Raised by a rank that must stop, seen by the others: they exchange no messages while they work. */
+#define STOP_NAME SWEEP_PARTS_NAME "/stop"
+
+#define LOOK_SECONDS 1.0
+#define REPORT_SECONDS 5.0
+
+static Status stop_path(const SweepRun *run, char path[FILE_PATH_BYTES]) {
+    return session_path(run->session, STOP_NAME, path);
+}
+
+Status sweep_progress_start(SweepRun *run) {
+    Status status = STATUS_OK;
+    SweepProgress *progress = &run->progress;
+    *progress = (SweepProgress){.start = clock_seconds()};
+    progress->last_look = progress->last_report = progress->start;
+    progress->units_before = run->grid.units - run->unfinished_count;
+    progress->units_done = progress->units_before;
+    for (int64_t i = 0; i < run->unfinished_count; i++)
+        progress->cost += run->grid.sampler[run->unfinished[i] % run->grid.samplers].cost;
+    if (run->session->root)
+        TRY(ALLOCATE(&progress->present, run->grid.units));
+done:
+    return status;
+}
+
+void sweep_progress_release(SweepProgress *progress) {
+    free(progress->present);
+    progress->present = NULL;
+}
+
+void sweep_stop_others(SweepRun *run) {
+    char path[FILE_PATH_BYTES];
+    if (comm_size(run->session->comm) > 1 && stop_path(run, path) == STATUS_OK)
+        (void)file_write(path, "", 0, FILE_REPLACE); /* they find out at the end otherwise */
+}
+
+/* Rank 0: what is on the disk by now, of this rank's own units and the others'. */
+static void count_parts(SweepRun *run) {
+    SweepProgress *progress = &run->progress;
+    if (sweep_parts_list(run->session->run.path, run->grid.units, progress->present) != STATUS_OK)
+        return;
+    progress->others_done = 0;
+    progress->units_done = progress->units_before;
+    for (int64_t i = 0; i < run->unfinished_count; i++) {
+        bool mine = i >= run->first && i < run->first + run->count;
+        if (!progress->present[run->unfinished[i]])
+            continue;
+        progress->units_done++;
+        if (!mine)
+            progress->others_done += run->grid.sampler[run->unfinished[i] % run->grid.samplers].cost;
+    }
+}
+
+static double share_done(const SweepRun *run) {
+    const SweepProgress *progress = &run->progress;
+    double done = (progress->cost_done + progress->others_done) / progress->cost;
+    return progress->cost > 0 ? fmin(done, 1) : 1;
+}
+
+static void print_line(const SweepRun *run, double call_share) {
+    const SweepProgress *progress = &run->progress;
+    char text[32];
+    double elapsed = clock_seconds() - progress->start;
+    double share = fmin(share_done(run) + call_share * progress->call_cost / fmax(progress->cost, 1), 1);
+    log_progress(false, "sweep: %lld of %lld units (%.0f %%), %s left", (long long)progress->units_done,
+                 (long long)run->grid.units, 100.0 * (double)progress->units_done / (double)run->grid.units,
+                 log_duration(share > 0 ? elapsed * (1 - share) / share : -1, text));
+}
+
+void sweep_progress_update(SweepRun *run, double share) {
+    SweepProgress *progress = &run->progress;
+    char path[FILE_PATH_BYTES];
+    double now = clock_seconds();
+    if (interrupt_received() && !progress->stop) {
+        progress->stop = 1;
+        sweep_stop_others(run);
+    }
+    if (now - progress->last_look < LOOK_SECONDS)
+        return;
+    progress->last_look = now;
+    if (stop_path(run, path) == STATUS_OK && file_exists(path))
+        progress->stop = 1;
+    if (!run->session->root)
+        return;
+    if (now - progress->last_report >= REPORT_SECONDS) {
+        progress->last_report = now;
+        (void)sweep_progress_report(run, RUN_RUNNING, ""); /* for people: no reason to stop */
+    }
+    print_line(run, share);
+}
+
+Status sweep_progress_report(SweepRun *run, RunState state, const char *message) {
+    Status status = STATUS_OK;
+    const Session *session = run->session;
+    const SweepProgress *progress = &run->progress;
+    bool completed = state == RUN_COMPLETED;
+    if (!session->root)
+        return STATUS_OK;
+    if (progress->present && !completed)
+        count_parts(run);
+    double elapsed = clock_seconds() - progress->start, share = share_done(run);
+    int64_t done = completed ? run->grid.units : progress->units_done;
+    RunStatus report = {
+        .state = state,
+        .step = done * run->shape.draws,
+        .total_steps = run->grid.units * run->shape.draws,
+        .loss = NAN,
+        .images_per_s = (double)((done - progress->units_before) * run->shape.draws) / fmax(elapsed, 1e-3),
+        .eta_s = completed   ? 0
+                 : share > 0 ? elapsed * (1 - share) / share
+                             : NAN,
+        .ranks = comm_size(session->comm),
+        .threads = session->threads,
+    };
+    snprintf(report.command, sizeof report.command, "%s", session->command);
+    snprintf(report.device, sizeof report.device, "%s", session->backend->description);
+    snprintf(report.started, sizeof report.started, "%s", session->started);
+    snprintf(report.message, sizeof report.message, "%s", message);
+    TRY(status_write(session->run.path, &report));
+    TRY(dashboard_write(session->run.outputs, session->run.name));
+done:
+    return status;
+}

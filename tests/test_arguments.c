@@ -151,7 +151,7 @@ static void test_wrong_settings(void) {
     CHECK_ERROR(parse(&a, &plain, "--set trainlr"), STATUS_BAD_INPUT, "--set: expected KEY=VALUE");
     CHECK_ERROR(parse(&a, &sample, "--checkpoint c --count 0"), STATUS_BAD_INPUT,
                 "--count: sample.count: expected");
-    CHECK_ERROR(parse(&a, &plain, "--set train.batch=4"), STATUS_BAD_INPUT,
+    CHECK_ERROR(parse(&a, &plain, "--set train.batch=4 --set train.shard=8"), STATUS_BAD_INPUT,
                 "train.shard: at most train.batch = 4");
     /* T may come from the checkpoint: the command checks after merging it */
     CHECK_OK(parse(&a, &sample, "--checkpoint c --set sample.steps=500"));

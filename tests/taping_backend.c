@@ -35,6 +35,11 @@ typedef struct MemoryCall {
     size_t bytes;
 } MemoryCall;
 
+typedef struct OtherCall {
+    TapingFunction function;
+    _Alignas(16) unsigned char arguments[TAPING_BYTES];
+} OtherCall;
+
 typedef struct Call {
     enum {
         CALL_RUN,
@@ -47,7 +52,9 @@ typedef struct Call {
         CALL_PLAN,
         CALL_ADAMW,
         CALL_COPY,
-        CALL_CLEAR
+        CALL_CLEAR,
+        CALL_NARROW,
+        CALL_OTHER
     } kind;
     union {
         OpCall op;
@@ -57,6 +64,7 @@ typedef struct Call {
         CollectCall collect;
         UpdateArguments update;
         MemoryCall memory;
+        OtherCall other;
     };
     const void *addresses[MOST_ADDRESSES]; /* all that it reads or writes; NULL: none */
     size_t address_count;
@@ -173,6 +181,10 @@ static Status perform(const Call *call) {
         return cpu()->adamw(&call->update);
     case CALL_COPY:
         return cpu()->copy(call->memory.to, call->memory.from, call->memory.bytes);
+    case CALL_NARROW:
+        return cpu()->narrow(call->memory.to, call->memory.from, (int64_t)call->memory.bytes);
+    case CALL_OTHER:
+        return call->other.function(call->other.arguments);
     case CALL_CLEAR:
         return cpu()->clear(call->memory.to, call->memory.bytes);
     }
@@ -260,6 +272,18 @@ static Status clear(void *memory, size_t bytes) {
     return bytes > 0 ? SUBMIT(call, memory) : STATUS_OK;
 }
 
+static Status narrow(uint16_t *to, const float *from, int64_t count) {
+    Call call = {.kind = CALL_NARROW, .memory = {to, from, (size_t)count}};
+    return SUBMIT(call, to, from);
+}
+
+Status taping_call(TapingFunction function, const void *arguments, size_t bytes, const void *address) {
+    Call call = {.kind = CALL_OTHER, .other = {.function = function}};
+    if (bytes > 0)
+        memcpy(call.other.arguments, arguments, bytes);
+    return SUBMIT(call, address);
+}
+
 static Status taped_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                         void *scratch) {
     Call call = {.kind = CALL_RUN, .op = {.op = (PreparedOp *)(uintptr_t)op, .scratch = scratch}};
@@ -345,6 +369,7 @@ const Backend *taping_backend(void) {
     backend.loss = loss;
     backend.accumulate = accumulate;
     backend.collect = collect;
+    backend.narrow = narrow;
     backend.finish_gradient = finish_gradient;
     backend.plan_update = plan_update;
     backend.adamw = adamw;

@@ -19,6 +19,12 @@ typedef struct TapingCounts {
 
 TapingCounts taping_counts(void);
 
+/* Queues a call of the test's own with a copy of its arguments, at most TAPING_BYTES; address: what it works
+ * on. */
+enum { TAPING_BYTES = 64 };
+typedef Status (*TapingFunction)(const void *arguments);
+Status taping_call(TapingFunction function, const void *arguments, size_t bytes, const void *address);
+
 /* Lets record_end fail from now on, or not. */
 void taping_refuse(bool refuse);
 

@@ -25,7 +25,8 @@ typedef struct Batch {
     bool rng_by_image; /* RNG sample number: false: position in the batch; true: index of the image */
 } Batch;
 
-/* Seconds of the calling rank: the workers' average; on a device, of queueing the work. */
+/* Seconds of the calling rank: the workers' average; on a device, of queueing the work, and as `optimizer` of
+ * waiting for it. */
 typedef struct PhaseSeconds {
     double data, forward, backward, reduce, optimizer;
 } PhaseSeconds;

@@ -6,7 +6,7 @@
 
 const PriorSettings PRIOR_CASES[PRIOR_CASE_COUNT] = {
     {.name = "gaussian", .side = 4, .correlation = 0.9},
-    {.name = "mixture", .side = 4, .modes = 10, .tau = 0.2, .seed = 3},
+    {.name = "mixture", .side = 4, .modes = 10, .separation = 6, .tau = 0.2, .seed = 3},
     {.name = "class-gaussian", .tau = 0.1},
     {.name = "empirical", .images = 60, .tau = 0.2},
 };

@@ -46,8 +46,9 @@ static void create_isotropic(const PriorSettings *settings, const PriorImages *i
         if (mixture)
             rng_fill_normal(rng_key(settings->seed, RNG_PRIOR_MODES, 0, (uint32_t)k), normals, truth->pixels);
         for (int p = 0; p < truth->pixels; p++)
-            truth->mean[k][p] = mixture ? 6 * settings->tau / sqrt(2.0 * truth->pixels) * normals[p]
-                                        : scaled(images->pixels[k * truth->pixels + p]);
+            truth->mean[k][p] =
+                mixture ? settings->separation * settings->tau / sqrt(2.0 * truth->pixels) * normals[p]
+                        : scaled(images->pixels[k * truth->pixels + p]);
         truth->weight[k] = 1.0 / truth->modes;
         truth->label[k] = mixture ? k : images->labels[k];
     }

@@ -240,6 +240,10 @@ static void test_errors(const Backend *backend, const Schedule *schedule) {
     settings.tau = NAN;
     CHECK_ERROR(prior_create(&settings, NULL, &prior), STATUS_BAD_INPUT, "prior.tau");
     settings = PRIOR_CASES[CASE_MIXTURE];
+    settings.separation = NAN;
+    CHECK_ERROR(prior_create(&settings, NULL, &prior), STATUS_BAD_INPUT,
+                "prior.separation: expected 0 or more");
+    settings.separation = 6;
     settings.modes = PRIOR_MAX_LABELS + 1;
     CHECK_ERROR(prior_create(&settings, NULL, &prior), STATUS_BAD_INPUT, "prior.modes");
     settings.side = 0;

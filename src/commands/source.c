@@ -37,6 +37,7 @@ static PriorSettings prior_settings(const Config *config, const char *name) {
         .side = config->prior_side,
         .correlation = config->prior_correlation,
         .modes = config->prior_modes,
+        .separation = config->prior_separation,
         .images = config->prior_images,
         .tau = config->prior_tau,
         .seed = config->prior_seed,

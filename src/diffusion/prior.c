@@ -138,7 +138,6 @@ done:
 }
 
 static Status create_mixture(const PriorSettings *settings, const PriorImages *images, Prior **out) {
-    const double separation = 6; /* in units of tau */
     Status status = STATUS_OK;
     Prior *prior = NULL;
     float *normals = NULL;
@@ -148,13 +147,15 @@ static Status create_mixture(const PriorSettings *settings, const PriorImages *i
     if (modes < 1 || modes > PRIOR_MAX_LABELS)
         FAIL(STATUS_BAD_INPUT, "prior.modes: expected 1 to %d, found %lld", PRIOR_MAX_LABELS,
              (long long)modes);
+    if (!(settings->separation >= 0 && isfinite(settings->separation)))
+        FAIL(STATUS_BAD_INPUT, "prior.separation: expected 0 or more, found %g", settings->separation);
     TRY(prior_allocate("mixture", settings->side, settings->side, modes, modes, false, &prior));
     TRY(ALLOCATE(&mean, modes * pixels));
     TRY(ALLOCATE(&normals, pixels));
     for (int64_t k = 0; k < modes; k++) {
         rng_fill_normal(rng_key(settings->seed, RNG_PRIOR_MODES, 0, (uint32_t)k), normals, pixels);
         for (int64_t p = 0; p < pixels; p++)
-            mean[k * pixels + p] = separation * tau / sqrt(2.0 * (double)pixels) * normals[p];
+            mean[k * pixels + p] = settings->separation * tau / sqrt(2.0 * (double)pixels) * normals[p];
         prior->log_weight[k] = -log((double)modes);
         prior->label[k] = (int32_t)k;
     }

@@ -3,10 +3,10 @@
  *
  *   gaussian        one mode at 0, S_pq = correlation^|p - q| (AR(1) along the pixels)
  *   mixture         `modes` modes of equal weight drawn from the seed, S = tau^2 I:
- *                   mean_kp = 6 tau n_kp / sqrt(2 pixels), n normal, so that two modes are about 6 tau apart
- *                   whatever the number of pixels. Seen whole they are distinct; of ten, about 2.2 remain
- *                   (exponential of the entropy of their weights) where half of 16 pixels are observed with
- *                   noise of tau / 2
+ *                   mean_kp = separation tau n_kp / sqrt(2 pixels), n normal, so that two modes are about
+ *                   `separation` tau apart whatever the number of pixels. At 6 they are distinct only when
+ *                   seen whole: of ten, about 2.2 remain (exponential of the entropy of their weights) where
+ *                   half of 16 pixels are observed with noise of tau / 2; at 16 about 1.02
  *   class-gaussian  the class means of all training images, S = their covariance within classes + tau^2 I,
  *                   weights = class frequencies
  *   empirical       one mode on each of the first `images` training images, S = tau^2 I
@@ -33,6 +33,7 @@ typedef struct PriorSettings {
     int64_t side;       /* images of gaussian and mixture are side x side, at most 32 and 64 */
     double correlation; /* gaussian */
     int64_t modes;      /* mixture, at most PRIOR_MAX_LABELS */
+    double separation;  /* mixture: root mean square distance of two modes, in units of tau */
     int64_t images;     /* empirical */
     double tau;         /* standard deviation around the modes; 0: 0.1 for class-gaussian, else 0.2 */
     uint64_t seed;      /* of the mixture's modes: stream RNG_PRIOR_MODES */

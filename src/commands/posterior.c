@@ -330,7 +330,8 @@ static const ArgumentOption posterior_options[] = {
     {"--image", "posterior.image", "I", "which image of that class, from 0"},
     {"--mask-seed", "posterior.mask_seed", "M", "seed of the observed pixels"},
     {"--draws", "posterior.draws", "N", "posterior draws"},
-    {"--sampler", "posterior.sampler", "NAME", "posterior sampler: dps_plus, guided, tds, ..."},
+    {"--sampler", "posterior.sampler", "NAME",
+     "guided_calibrated, guided, pigdm, dps, repaint, replace, dps_plus, tds or exact"},
     {"--prior", "prior.name", "NAME", "draw from an exact prior instead of a checkpoint's network"},
     {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
     {"--seed", "seed", "S", "seed of every random number"},
@@ -347,8 +348,7 @@ const Command command_posterior = {
             .options = posterior_options,
             .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
             .key_groups = "data prior posterior",
-            .example =
-                "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --sampler guided",
+            .example = "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --image 2",
         },
     .run = run_posterior,
 };

@@ -227,7 +227,7 @@ static const ArgumentOption sweep_options[] = {
     {"--mask-seeds", "sweep.mask_seeds", "N|[M, ...]", "seeds of the masks"},
     {"--images", "sweep.images", "N|[I, ...]", "images of the test split, or draws of the prior"},
     {"--class", "sweep.class", "C", "count images of this class only; -1: all"},
-    {"--samplers", "sweep.samplers", "NAME,...", "posterior samplers to compare"},
+    {"--samplers", "sweep.samplers", "NAME,...", "samplers to compare, as posterior --sampler names them"},
     {"--draws", "sweep.draws", "N", "posterior draws of each unit"},
     {"--prior", "prior.name", "NAME", "draw from an exact prior instead of a checkpoint's network"},
     {"--weights", "sample.weights", "ema|raw", "averaged or trained parameters"},
@@ -245,7 +245,7 @@ const Command command_sweep = {
             .flags = ARGUMENT_RESUME | ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
             .key_groups = "data prior posterior sweep",
             .example = "mpirun -n 4 ddpm_mpi sweep --checkpoint outputs/first --fractions [0.05,0.2,0.7] "
-                       "--images 20 --samplers guided,dps_plus",
+                       "--images 20 --samplers guided_calibrated,dps_plus",
         },
     .run = run_sweep,
 };

@@ -110,6 +110,24 @@ static void test_selections(void) {
     CHECK(memcmp(&read.sweep_mask_seeds, &config.sweep_mask_seeds, sizeof read.sweep_mask_seeds) == 0);
 }
 
+/* A number alone is a list of one, and on the command line a list needs no brackets. */
+static void test_lists(void) {
+    Config config = fresh();
+    CHECK_OK(config_from_json(&config, "{\"sweep\": {\"fractions\": 0.25, \"draws\": 3}}", "text"));
+    CHECK(config.sweep_fractions.count == 1 && config.sweep_fractions.values[0] == 0.25);
+    CHECK(config.sweep_fractions.values[1] == 0);
+    CHECK_OK(config_set_value(&config, "sweep.fractions", "0.5", "--fractions"));
+    CHECK(config.sweep_fractions.count == 1 && config.sweep_fractions.values[0] == 0.5);
+    CHECK_OK(config_set_value(&config, "sweep.fractions", "0.05, 0.2,1", "--fractions"));
+    CHECK(config.sweep_fractions.count == 3 && config.sweep_fractions.values[0] == 0.05);
+    CHECK(config.sweep_fractions.values[1] == 0.2 && config.sweep_fractions.values[2] == 1);
+    CHECK_OK(config_set(&config, "model.channels=16,32"));
+    CHECK(config.model_channels.count == 2 && config.model_channels.values[1] == 32);
+    CHECK_OK(config_set(&config, "sweep.images=7,3"));
+    CHECK(config.sweep_images.listed && config.sweep_images.count == 2);
+    CHECK(config_selected(&config.sweep_images, 1) == 3);
+}
+
 static void test_words(void) {
     Config config = fresh();
     char value[CONFIG_VALUE_SIZE];
@@ -180,9 +198,13 @@ static void test_wrong_json(void) {
         {"{\"seed\": true}", "found true"},
         {"{\"data\": {\"dir\": \"\"}}", "F: data.dir: expected a text of 1 to 255 bytes, found \"\""},
         {"{\"data\": {\"dir\": 5}}", "found 5"},
-        {"{\"sweep\": {\"fractions\": [0.5, 0]}}", "a list of 1 to 64 numbers in (0, 1], found [0.5,0]"},
-        {"{\"sweep\": {\"fractions\": [0.5, 1.1]}}", "numbers in (0, 1], found [0.5,1.1]"},
+        {"{\"sweep\": {\"fractions\": [0.5, 0]}}",
+         "a number, or a list of 1 to 64 numbers, in (0, 1], found [0.5,0]"},
+        {"{\"sweep\": {\"fractions\": [0.5, 1.1]}}", "numbers, in (0, 1], found [0.5,1.1]"},
         {"{\"sweep\": {\"fractions\": []}}", "found []"},
+        {"{\"sweep\": {\"fractions\": 1.5}}", "found 1.5"},
+        {"{\"sweep\": {\"fractions\": \"0.5,0.2\"}}", "found \"0.5,0.2\""},
+        {"{\"sweep\": {\"fractions\": true}}", "found true"},
         {"{\"sweep\": {\"images\": 0}}",
          "F: sweep.images: expected a count from 1 to 1000000 (0 to N-1), or a "
          "list of at most 1024 different integers in [0, 4294967295], found 0"},
@@ -247,6 +269,13 @@ static void test_set(void) {
         {"model.channels=[16,32", "found \"[16,32\""},
         {"posterior.observation_noise=yes", "expected true or false, found \"yes\""},
         {"data.dir=[1]", "found [1]"},
+        {"sweep.fractions=0.5,", "found \"0.5,\""},
+        {"sweep.fractions=0.5,x", "found \"0.5,x\""},
+        {"sweep.fractions=0.5,1.5", "found [0.5,1.5]"},
+        {"sweep.fractions=[0.5],[0.2]", "found [[0.5],[0.2]]"},
+        {"sweep.fractions=", "found \"\""},
+        {"sweep.images=3,3", "found [3,3]"},
+        {"model.channels=16", "found 16"},
     };
     Config config = fresh();
     CHECK_OK(config_set(&config, "train.lr=0.5"));
@@ -469,6 +498,7 @@ int main(int argc, char **argv) {
     test_defaults();
     test_read();
     test_selections();
+    test_lists();
     test_words();
     test_wrong_json();
     test_all_or_nothing();

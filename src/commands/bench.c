@@ -194,7 +194,7 @@ const Command command_bench = {
             .options = options,
             .flags = ARGUMENT_JSON,
             .key_groups = "bench train model",
-            .example = "ddpm_mpi bench train --steps 5 --set model.channels=[16,32,64] --json",
+            .example = "ddpm_mpi bench train --steps 5 --set model.channels=16,32,64 --json",
         },
     .run = bench_run,
 };

@@ -223,9 +223,9 @@ done:
 }
 
 static const ArgumentOption sweep_options[] = {
-    {"--fractions", "sweep.fractions", "[F, ...]", "observed fractions of the pixels"},
-    {"--mask-seeds", "sweep.mask_seeds", "N|[M, ...]", "seeds of the masks"},
-    {"--images", "sweep.images", "N|[I, ...]", "images of the test split, or draws of the prior"},
+    {"--fractions", "sweep.fractions", "F,...", "observed fractions of the pixels"},
+    {"--mask-seeds", "sweep.mask_seeds", "N|M,M,...", "seeds of the masks: 0 to N-1, or these; [M] for one"},
+    {"--images", "sweep.images", "N|I,I,...", "images of the test split, or draws of the prior, likewise"},
     {"--class", "sweep.class", "C", "count images of this class only; -1: all"},
     {"--samplers", "sweep.samplers", "NAME,...", "samplers to compare, as posterior --sampler names them"},
     {"--draws", "sweep.draws", "N", "posterior draws of each unit"},
@@ -244,7 +244,7 @@ const Command command_sweep = {
             .options = sweep_options,
             .flags = ARGUMENT_RESUME | ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
             .key_groups = "data prior posterior sweep",
-            .example = "mpirun -n 4 ddpm_mpi sweep --checkpoint outputs/first --fractions [0.05,0.2,0.7] "
+            .example = "mpirun -n 4 ddpm_mpi sweep --checkpoint outputs/first --fractions 0.05,0.2,0.7 "
                        "--images 20 --samplers guided_calibrated,dps_plus",
         },
     .run = run_sweep,

@@ -233,6 +233,16 @@ static void choices_text(const char *choices, char *text, size_t size) {
     text[used] = '\0';
 }
 
+static void list_text(const ConfigKey *key, const char *one, const char *many, const char *range,
+                      char text[CONFIG_RANGE_SIZE]) {
+    if (key->minimum_count == 1)
+        snprintf(text, CONFIG_RANGE_SIZE, "%s, or a list of 1 to %d %s, in %s", one, key->maximum_count, many,
+                 range);
+    else
+        snprintf(text, CONFIG_RANGE_SIZE, "a list of %d to %d %s in %s", key->minimum_count,
+                 key->maximum_count, many, range);
+}
+
 char *config_range_text(int index, char text[CONFIG_RANGE_SIZE]) {
     const ConfigKey *key = &keys[index];
     char range[CONFIG_RANGE_SIZE / 2];
@@ -258,12 +268,10 @@ char *config_range_text(int index, char text[CONFIG_RANGE_SIZE]) {
         snprintf(text, CONFIG_RANGE_SIZE, "a seed from 0 to 18446744073709551615 (from 2^53 on in quotes)");
         break;
     case CONFIG_INTEGERS:
-        snprintf(text, CONFIG_RANGE_SIZE, "a list of %d to %d integers in %s", key->minimum_count,
-                 key->maximum_count, range);
+        list_text(key, "an integer", "integers", range, text);
         break;
     case CONFIG_REALS:
-        snprintf(text, CONFIG_RANGE_SIZE, "a list of %d to %d numbers in %s", key->minimum_count,
-                 key->maximum_count, range);
+        list_text(key, "a number", "numbers", range, text);
         break;
     case CONFIG_SELECTION:
         snprintf(text, CONFIG_RANGE_SIZE,

@@ -28,6 +28,7 @@ typedef struct ConfigIntegers {
     int64_t values[CONFIG_MAX_INTEGERS]; /* zero beyond count */
 } ConfigIntegers;
 
+/* A list of numbers; one of them alone, without brackets, is a list of one. */
 typedef struct ConfigReals {
     int count;
     double values[CONFIG_MAX_REALS]; /* zero beyond count */
@@ -124,7 +125,8 @@ Status config_load_file(Config *config, const char *path);
 /* The same from text; `where` ("checkpoint step-000000100.h5") begins every message. */
 Status config_from_json(Config *config, const char *json, const char *where);
 
-/* Applies one "KEY=VALUE" of --set: VALUE is JSON, a bare word counts as a string. */
+/* Applies one "KEY=VALUE" of --set: VALUE is JSON, a bare word counts as a string, numbers with commas (3,7)
+ * as a list of them. */
 Status config_set(Config *config, const char *setting);
 
 /* The same for a key and a value apart; `where` ("--count") begins every message. */

@@ -143,37 +143,42 @@ static bool parse_text(const ConfigKey *key, const cJSON *item, char text[CONFIG
     return true;
 }
 
+/* A number alone is a list of one. */
+static int list_count(const cJSON *item) {
+    return cJSON_IsNumber(item) ? 1 : cJSON_IsArray(item) ? cJSON_GetArraySize(item) : -1;
+}
+
+static const cJSON *list_element(const cJSON *item, int i) {
+    return cJSON_IsNumber(item) ? item : cJSON_GetArrayItem(item, i);
+}
+
 static bool is_list(const ConfigKey *key, const cJSON *item, bool integers) {
-    const cJSON *element;
-    int count = cJSON_GetArraySize(item);
-    if (!cJSON_IsArray(item) || count < key->minimum_count || count > key->maximum_count)
+    int count = list_count(item);
+    if (count < key->minimum_count || count > key->maximum_count)
         return false;
-    cJSON_ArrayForEach(element, item) {
-        if (!in_range(key, element, integers))
+    for (int i = 0; i < count; i++)
+        if (!in_range(key, list_element(item, i), integers))
             return false;
-    }
     return true;
 }
 
 static bool parse_integers(const ConfigKey *key, const cJSON *item, ConfigIntegers *list) {
-    const cJSON *element;
     if (!is_list(key, item, true))
         return false;
     memset(list, 0, sizeof *list);
-    cJSON_ArrayForEach(element, item) {
-        list->values[list->count++] = (int64_t)element->valuedouble;
-    }
+    list->count = list_count(item);
+    for (int i = 0; i < list->count; i++)
+        list->values[i] = (int64_t)list_element(item, i)->valuedouble;
     return true;
 }
 
 static bool parse_reals(const ConfigKey *key, const cJSON *item, ConfigReals *list) {
-    const cJSON *element;
     if (!is_list(key, item, false))
         return false;
     memset(list, 0, sizeof *list);
-    cJSON_ArrayForEach(element, item) {
-        list->values[list->count++] = element->valuedouble;
-    }
+    list->count = list_count(item);
+    for (int i = 0; i < list->count; i++)
+        list->values[i] = list_element(item, i)->valuedouble;
     return true;
 }
 
@@ -363,10 +368,25 @@ done:
     return status;
 }
 
+/* "3,7": a list without the brackets that some shells take for a pattern. NULL: it is none. */
+static cJSON *bare_list(const char *value) {
+    char *text = NULL;
+    cJSON *item = NULL;
+    size_t size = strlen(value) + 3;
+    if (strchr(value, ',') && ALLOCATE(&text, (long long)size) == STATUS_OK) {
+        snprintf(text, size, "[%s]", value);
+        item = cJSON_ParseWithOpts(text, NULL, true);
+    }
+    free(text);
+    return item;
+}
+
 /* Turns the VALUE of a setting into JSON. A bare word is a string; so is anything but quoted JSON text where
  * a seed or a text is expected, for a number there may be a large seed or the name of a folder. */
 static cJSON *setting_value(ConfigType type, const char *value) {
     cJSON *item = cJSON_ParseWithOpts(value, NULL, true);
+    if (!item && (type == CONFIG_INTEGERS || type == CONFIG_REALS || type == CONFIG_SELECTION))
+        item = bare_list(value);
     bool scalar = cJSON_IsNumber(item) || cJSON_IsBool(item) || cJSON_IsNull(item);
     if (item && !(scalar && (type == CONFIG_SEED || type == CONFIG_TEXT)))
         return item;

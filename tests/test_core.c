@@ -174,6 +174,9 @@ static void test_duration(void) {
         const char *expected;
     } cases[] = {
         {0, "0 s"},
+        {0.04, "0 s"},
+        {4.24, "4.2 s"},
+        {9.96, "10 s"},
         {42, "42 s"},
         {59.4, "59 s"},
         {59.6, "1 min 00 s"},
@@ -191,6 +194,10 @@ static void test_duration(void) {
         log_duration(cases[i].seconds, text);
         CHECK(strcmp(text, cases[i].expected) == 0);
     }
+    CHECK(strcmp(log_bytes(840, text), "840 B") == 0 && strcmp(log_bytes(25740, text), "25.7 kB") == 0);
+    CHECK(strcmp(log_bytes(3.1e6, text), "3.1 MB") == 0 && strcmp(log_bytes(1.2e9, text), "1.2 GB") == 0);
+    CHECK(strcmp(log_plural(1), "") == 0 && strcmp(log_plural(0), "s") == 0 &&
+          strcmp(log_plural(2), "s") == 0);
 }
 
 static void test_clock(void) {

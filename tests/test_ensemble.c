@@ -243,6 +243,10 @@ static void test_labels(void) {
     labels[3] = 0;
     input.true_label = 3;
     CHECK_ERROR(ensemble_measure(&input, &report), STATUS_FAILURE, "expected at most 2, found 3");
+    input.label_count = 1; /* says nothing of the draws */
+    CHECK_OK(ensemble_measure(&input, &report));
+    CHECK(isnan(report.values[ENSEMBLE_IMAGE_RIGHT]) && isnan(report.values[ENSEMBLE_IMAGE_TV]));
+    CHECK(isnan(report.values[ENSEMBLE_IMAGE_TV_EXACT]));
 }
 
 static void test_table(void) {

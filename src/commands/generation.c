@@ -254,9 +254,9 @@ static Status run_plan(Generator *generator, const GeneratorRequest *request, Ge
         print_particles(request, plan, particles);
     double seconds = clock_seconds() - start;
     if (!request->quiet)
-        log_progress(true, "%s: %lld images, %lld steps each, in %s (%.1f images/s)", request->sampler,
-                     (long long)request->count, (long long)plan->count, log_duration(seconds, text),
-                     (double)request->count / seconds);
+        log_progress(true, "%s: %lld image%s, %lld steps each, in %s (%.1f images/s)", request->sampler,
+                     (long long)request->count, log_plural(request->count), (long long)plan->count,
+                     log_duration(seconds, text), (double)request->count / seconds);
 done:
     sampler_plan_destroy(plan);
     free(particles);

@@ -95,10 +95,10 @@ static void describe(const PosteriorRun *run, char text[400]) {
     char prior[64] = "";
     if (run->source.prior)
         snprintf(prior, sizeof prior, "%s prior, ", run->source.name);
-    snprintf(text, 400, "%s%s, %.3g %% of the pixels observed, class %lld, %s %lld, %lld draws", prior,
+    snprintf(text, 400, "%s%s, %.3g %% of the pixels observed, class %lld, %s %lld, %lld draw%s", prior,
              config->posterior_sampler, 100 * config->posterior_fraction, (long long)run->truths.label[0],
              run->truths.drawn ? "draw" : "test image", (long long)run->truths.index[0],
-             (long long)config->posterior_draws);
+             (long long)config->posterior_draws, log_plural(config->posterior_draws));
 }
 
 static Status draw_figure(const PosteriorRun *run, const uint8_t *mask) {
@@ -187,7 +187,7 @@ static Status measure(PosteriorRun *run, EnsembleReport *report) {
     log_info("exact draws would have coverage %.3f and %.3f; SSIM of the mean %.3f",
              ensemble_nominal_coverage(input.draw_count, 0.5),
              ensemble_nominal_coverage(input.draw_count, 0.9), report->values[ENSEMBLE_IMAGE_SSIM]);
-    if (labels)
+    if (labels && isfinite(report->values[ENSEMBLE_IMAGE_TV]))
         log_info("total variation of the labels' weights %.3f (exact draws: %.3f on average)",
                  report->values[ENSEMBLE_IMAGE_TV], report->values[ENSEMBLE_IMAGE_TV_EXACT]);
 done:

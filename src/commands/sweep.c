@@ -47,15 +47,19 @@ static void announce(const SweepRun *run) {
     const Config *config = &run->session->arguments.config;
     log_info("run %s", run->session->run.path);
     log_info(
-        "grid %s: %lld mask seeds x %lld fractions x %lld images x %lld samplers = %lld units of %lld draws",
-        run->origin.grid_hash, (long long)grid->mask_seeds, (long long)grid->fractions,
-        (long long)grid->images, (long long)grid->samplers, (long long)grid->units,
-        (long long)run->shape.draws);
+        "grid %s: %lld mask seed%s x %lld fraction%s x %lld image%s x %lld sampler%s = %lld unit%s of %lld "
+        "draw%s",
+        run->origin.grid_hash, (long long)grid->mask_seeds, log_plural(grid->mask_seeds),
+        (long long)grid->fractions, log_plural(grid->fractions), (long long)grid->images,
+        log_plural(grid->images), (long long)grid->samplers, log_plural(grid->samplers),
+        (long long)grid->units, log_plural(grid->units), (long long)run->shape.draws,
+        log_plural(run->shape.draws));
     log_info("observations: sigma_y %g, %s", config->posterior_sigma_y,
              config->posterior_observation_noise ? "noise added" : "no noise added");
     if (run->unfinished_count < grid->units)
-        log_info("resumed: %lld units are done, %lld are left",
-                 (long long)(grid->units - run->unfinished_count), (long long)run->unfinished_count);
+        log_info("resumed: %lld of %lld units done, %lld left",
+                 (long long)(grid->units - run->unfinished_count), (long long)grid->units,
+                 (long long)run->unfinished_count);
 }
 
 static void announce_memory(const SweepRun *run) {
@@ -63,11 +67,21 @@ static void announce_memory(const SweepRun *run) {
     double model = generator->network ? (double)network_bytes(generator->network) : 0;
     if (run->reader)
         model += (double)prior_bytes(run->reader);
-    log_info(
-        "memory on this rank, whatever the size of the grid: %.1f MB network and prior, %.1f MB for %lld "
-        "cells drawn together; %.1f kB on the disk for a unit",
-        model / 1e6, (double)sweep_group_bytes(run) / 1e6, (long long)run->group,
-        (double)sweep_unit_bytes(&run->shape) / 1e3);
+    char model_text[32], group_text[32], unit_text[32];
+    log_info("memory of a rank, whatever the size of the grid: %s for network and prior, %s to draw %lld "
+             "unit%s at "
+             "a time; on the disk %s a unit",
+             log_bytes(model, model_text), log_bytes((double)sweep_group_bytes(run), group_text),
+             (long long)run->group, log_plural(run->group),
+             log_bytes((double)sweep_unit_bytes(&run->shape), unit_text));
+}
+
+static void announce_rate(const SweepRun *run) {
+    char text[32];
+    double images = (double)(run->unfinished_count * run->shape.draws);
+    log_progress(true, "sweep: %lld unit%s in %s (%.4g images/s)", (long long)run->unfinished_count,
+                 log_plural(run->unfinished_count), log_duration(run->seconds, text),
+                 images / fmax(run->seconds, 1e-9));
 }
 
 /* All ranks' shares; the same outcome on all. Collective. */
@@ -95,6 +109,8 @@ static Status work(SweepRun *run) {
     TRY(comm_allreduce_i64(session->comm, &interrupted, 1, COMM_MAX));
     if (interrupted)
         FAIL(STATUS_INTERRUPTED, "stopped by signal; the finished units are kept");
+    if (run->unfinished_count > 0)
+        announce_rate(run);
 done:
     return status;
 }
@@ -143,7 +159,8 @@ static Status finish(SweepRun *run, bool merged) {
             status = sweep_parts_remove(session->run.path);
     }
     TRY(comm_agree(session->comm, status));
-    log_info("done: %lld units; %s/" SWEEP_FILE_NAME, (long long)run->grid.units, session->run.path);
+    log_info("wrote %s/" SWEEP_FILE_NAME ", summary.csv, figures/sweep_metrics.png and others",
+             session->run.path);
 done:
     free(provenance);
     return status;
@@ -162,8 +179,8 @@ static Status finish_again(SweepRun *run) {
         TRY(finish(run, true));
         goto done;
     }
-    log_info("run %s has finished already: %lld units in " SWEEP_FILE_NAME, session->run.name,
-             (long long)run->grid.units);
+    log_info("run %s has finished already: %lld unit%s in " SWEEP_FILE_NAME, session->run.name,
+             (long long)run->grid.units, log_plural(run->grid.units));
     if (session->root) { /* this run is the latest now: the page must show it */
         status = sweep_parts_remove(session->run.path);
         if (status == STATUS_OK)

@@ -371,17 +371,53 @@ done:
     return status;
 }
 
-/* The few numbers to look at first. */
+enum { ESTIMATE_BYTES = 48 };
+
+/* "0.912 +- 0.011", without the error where one image says nothing of it, "-" where nothing is known. */
+static char *estimate_text(const SweepCell *cell, int decimals, char text[ESTIMATE_BYTES]) {
+    if (!isfinite(cell->mean))
+        snprintf(text, ESTIMATE_BYTES, "-");
+    else if (!isfinite(cell->standard_error))
+        snprintf(text, ESTIMATE_BYTES, "%.*f", decimals, cell->mean);
+    else
+        snprintf(text, ESTIMATE_BYTES, "%.*f +- %.*f", decimals, cell->mean, decimals, cell->standard_error);
+    return text;
+}
+
+static bool is_known(const SweepSummary *summary, EnsembleMetric metric) {
+    int cells = summary->sampler_count * summary->fraction_count;
+    for (int i = 0; i < cells; i++)
+        if (isfinite(summary->cells[i * METRICS + (int)metric].mean))
+            return true;
+    return false;
+}
+
+/* The few numbers to look at first; of the labels what is known: TV, else the share of right ones. */
 static void print_summary(const SweepSummary *summary) {
-    log_info("%-18s %9s %21s %13s %9s %8s", "sampler", "observed", "90 % coverage missing", "and observed",
-             "CRPS", "TV");
+    static const char line[] = "%-17s  %8s  %-16s  %-17s  %s%s", column[] = "%-16s  ";
+    static const char *const titles[] = {
+        [ENSEMBLE_IMAGE_TV] = "TV of labels", [ENSEMBLE_IMAGE_RIGHT] = "right label"};
+    EnsembleMetric labels = is_known(summary, ENSEMBLE_IMAGE_TV) ? ENSEMBLE_IMAGE_TV : ENSEMBLE_IMAGE_RIGHT;
+    bool labelled = is_known(summary, labels);
+    double nominal = summary->metrics[ENSEMBLE_MISSING_COVERAGE90].target;
+    char label[2 * ESTIMATE_BYTES] = "", text[4][ESTIMATE_BYTES];
+    if (isfinite(nominal))
+        log_info("means +- standard errors; coverage by 90 %% intervals, of which exact draws have %.3f",
+                 nominal);
+    if (labelled)
+        snprintf(label, sizeof label, column, titles[labels]);
+    log_info(line, "sampler", "fraction", "missing coverage", "observed coverage", label, "missing CRPS");
     for (int sampler = 0; sampler < summary->sampler_count; sampler++)
         for (int fraction = 0; fraction < summary->fraction_count; fraction++) {
             const SweepCell *cells = sweep_summary_cell(summary, sampler, fraction, 0);
-            log_info("%-18s %7.3g %% %21.3f %13.3f %9.4f %8.3f", summary->samplers[sampler],
-                     100 * summary->fractions[fraction], cells[ENSEMBLE_MISSING_COVERAGE90].mean,
-                     cells[ENSEMBLE_OBSERVED_COVERAGE90].mean, cells[ENSEMBLE_MISSING_CRPS].mean,
-                     cells[ENSEMBLE_IMAGE_TV].mean);
+            char observed[16];
+            snprintf(observed, sizeof observed, "%.3g %%", 100 * summary->fractions[fraction]);
+            if (labelled)
+                snprintf(label, sizeof label, column, estimate_text(&cells[labels], 3, text[3]));
+            log_info(line, summary->samplers[sampler], observed,
+                     estimate_text(&cells[ENSEMBLE_MISSING_COVERAGE90], 3, text[0]),
+                     estimate_text(&cells[ENSEMBLE_OBSERVED_COVERAGE90], 3, text[1]), label,
+                     estimate_text(&cells[ENSEMBLE_MISSING_CRPS], 4, text[2]));
         }
 }
 

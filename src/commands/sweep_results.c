@@ -5,6 +5,7 @@
 
 #include "commands/sweep.h"
 #include "commands/sweep_report.h"
+#include "core/log.h"
 #include "diffusion/ensemble.h"
 #include "diffusion/rank_statistics.h"
 
@@ -82,9 +83,10 @@ Status sweep_summarise(const SweepRun *run) {
     char title[200];
     for (int64_t i = 0; i < run->grid.samplers; i++)
         samplers[i] = run->grid.sampler[i].name;
-    snprintf(title, sizeof title, "%s%s, %lld images, %lld masks, %lld draws a unit", run->source.name,
-             run->source.prior ? " prior" : "", (long long)run->grid.images, (long long)run->grid.mask_seeds,
-             (long long)run->shape.draws);
+    snprintf(title, sizeof title, "%s%s, %lld image%s, %lld mask seed%s, %lld draw%s each", run->source.name,
+             run->source.prior ? " prior" : "", (long long)run->grid.images, log_plural(run->grid.images),
+             (long long)run->grid.mask_seeds, log_plural(run->grid.mask_seeds), (long long)run->shape.draws,
+             log_plural(run->shape.draws));
     const NamedValue settings[] = {
         value_text("prior", run->source.name),
         value_text("truth", run->truths.drawn ? "prior" : "test"),

@@ -104,6 +104,8 @@ void log_progress(bool final, const char *format, ...) {
 char *log_duration(double seconds, char text[32]) {
     if (!(seconds >= 0) || seconds > 1e9)
         snprintf(text, 32, "?");
+    else if (seconds >= 0.05 && seconds < 9.95)
+        snprintf(text, 32, "%.1f s", seconds);
     else if (seconds < 59.5)
         snprintf(text, 32, "%.0f s", seconds);
     else if (seconds < 3570)
@@ -112,4 +114,22 @@ char *log_duration(double seconds, char text[32]) {
         snprintf(text, 32, "%d h %02d min", (int)(lround(seconds / 60) / 60),
                  (int)(lround(seconds / 60) % 60));
     return text;
+}
+
+char *log_bytes(double bytes, char text[32]) {
+    if (bytes < 1e3)
+        snprintf(text, 32, "%.0f B", bytes);
+    else
+        snprintf(text, 32, "%.1f %s",
+                 bytes / (bytes < 1e6   ? 1e3
+                          : bytes < 1e9 ? 1e6
+                                        : 1e9),
+                 bytes < 1e6   ? "kB"
+                 : bytes < 1e9 ? "MB"
+                               : "GB");
+    return text;
+}
+
+const char *log_plural(long long count) {
+    return count == 1 ? "" : "s";
 }

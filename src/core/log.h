@@ -16,7 +16,13 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * (`final` always prints). */
 void log_progress(bool final, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Writes seconds as "42 s", "3 min 05 s" or "2 h 07 min" into text; returns text. */
+/* Writes seconds as "4.2 s", "42 s", "3 min 05 s" or "2 h 07 min" into text; returns text. */
 char *log_duration(double seconds, char text[32]);
+
+/* Writes bytes as "840 B", "25.7 kB", "3.1 MB" or "1.2 GB" into text; returns text. */
+char *log_bytes(double bytes, char text[32]);
+
+/* "" for one, "s" for any other number: "%lld image%s". */
+const char *log_plural(long long count);
 
 #endif

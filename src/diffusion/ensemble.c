@@ -208,6 +208,8 @@ static double binomial_deviation(int64_t n, double w) {
 static Status measure_labels(const EnsembleInput *input, double *values) {
     Status status = STATUS_OK;
     double *counts = NULL, tv = 0, tv_exact = 0, n = (double)input->draw_count;
+    if (input->label_count < 2) /* no draw could have another one */
+        return STATUS_OK;
     TRY(ALLOCATE(&counts, input->label_count));
     for (int64_t i = 0; i < input->draw_count; i++) {
         if (input->labels[i] < 0 || input->labels[i] >= input->label_count)

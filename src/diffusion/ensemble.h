@@ -72,7 +72,7 @@ typedef struct EnsembleInput {
     const float *mask;           /* (height, width): 1 observed, 0 missing */
     const float *y;              /* (height, width), read where observed; or NULL: no chi-square */
     double sigma_y;              /* 0: no chi-square */
-    int label_count;             /* 0: no labels */
+    int label_count;             /* 0 or 1: neither tv nor right */
     const int *labels;           /* (draw_count), 0 .. label_count - 1; or NULL: neither tv nor right */
     int true_label;              /* likewise; -1: not known, no right */
     const double *label_weights; /* (label_count), summing to 1: exact P(label | y); or NULL: no tv */

@@ -159,6 +159,7 @@ void generator_release(Generator *generator) {
 }
 
 SamplerOptions sampler_options(const Config *config) {
+    int64_t particles = config->posterior_particles, draws = config->posterior_draws_per_run;
     return (SamplerOptions){
         .sigma_y = config->posterior_sigma_y,
         .lambda_max = config->posterior_lambda_max,
@@ -171,8 +172,8 @@ SamplerOptions sampler_options(const Config *config) {
         .calibrated_v = config->posterior_calibrated_v,
         .pigdm_v = config->posterior_pigdm_v,
         .tds_v = config->posterior_tds_v,
-        .particles = config->posterior_particles,
-        .draws_per_run = config->posterior_draws_per_run,
+        .particles = particles,
+        .draws_per_run = draws < particles ? draws : particles,
     };
 }
 

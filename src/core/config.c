@@ -197,10 +197,6 @@ static Status check_sampler(const Config *config) {
                             "sample.steps: sampler %s takes all %lld steps, found %lld; fewer steps need "
                             "sample.sampler = ddim",
                             config->sample_sampler, all, steps);
-    if (config->posterior_draws_per_run > config->posterior_particles)
-        return status_error(
-            STATUS_BAD_INPUT, "posterior.draws_per_run: at most posterior.particles = %lld, found %lld",
-            (long long)config->posterior_particles, (long long)config->posterior_draws_per_run);
     return STATUS_OK;
 }
 

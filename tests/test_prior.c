@@ -58,6 +58,8 @@ static void sum_labels(const Truth *truth, const double *weights, double *sums) 
 
 static void test_draws(int kind) {
     enum { DRAWS = 20000, CLASSIFIED = 1000 };
+    static float together[CLASSIFIED * TRUTH_PIXELS];
+    int read[CLASSIFIED], labels[CLASSIFIED];
     Prior *prior = prior_case(kind);
     Truth truth;
     static Sums sums;
@@ -71,20 +73,23 @@ static void test_draws(int kind) {
     memset(&sums, 0, sizeof sums);
     CHECK(prior_pixels(prior) == truth.pixels && prior_labels(prior) == truth.labels);
     for (uint32_t n = 0; n < DRAWS; n++) {
-        int label = -1, read = -1;
+        int label = -1;
         CHECK_OK(prior_draw(prior, 9, n, x, &label));
         add_draw(&sums, truth.pixels, x, mean);
         found[label]++;
         if (n >= CLASSIFIED)
             continue;
-        CHECK_OK(prior_classify(prior, x, &read));
+        CHECK_OK(prior_classify(prior, 1, x, &read[n]));
+        memcpy(together + n * truth.pixels, x, (size_t)truth.pixels * sizeof *x);
         for (int p = 0; p < truth.pixels; p++)
             at[p] = x[p];
         truth_weigh(&truth, inverse, at, weights);
         sum_labels(&truth, weights, expected);
         for (int k = 0; k < truth.labels; k++) /* ties apart */
-            CHECK(expected[k] <= expected[read] + 1e-4);
+            CHECK(expected[k] <= expected[read[n]] + 1e-4);
     }
+    CHECK_OK(prior_classify(prior, CLASSIFIED, together, labels)); /* 62 blocks of 16 and one of 8 */
+    CHECK(memcmp(labels, read, sizeof read) == 0);
     check_sums(&sums, truth.pixels, covariance);
     sum_labels(&truth, truth.weight, expected);
     check_frequencies(found, DRAWS, expected, truth.labels);

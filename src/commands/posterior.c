@@ -152,8 +152,7 @@ static Status read_labels(PosteriorRun *run, EnsembleInput *input, int **labels,
         return STATUS_OK;
     TRY(ALLOCATE(labels, input->draw_count));
     TRY(ALLOCATE(weights, prior_labels(prior)));
-    for (int64_t i = 0; i < input->draw_count; i++)
-        TRY(prior_classify(prior, input->draws + i * prior_pixels(prior), &(*labels)[i]));
+    TRY(prior_classify(prior, input->draw_count, input->draws, *labels));
     TRY(exact_draws_observe(&run->generator.exact, prior, input->sigma_y, run->observation));
     exact_posterior_label_weights(run->generator.exact.posterior, *weights);
     input->label_count = (int)prior_labels(prior);

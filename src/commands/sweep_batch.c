@@ -18,10 +18,10 @@ static int64_t pixel_count(const SweepRun *run) {
 static Status read_labels(const SweepWriter *writer, const float *draws, int64_t *stored) {
     Status status = STATUS_OK;
     const SweepRun *run = writer->run;
-    for (int64_t i = 0; run->reader && i < run->shape.draws; i++) {
-        TRY(prior_classify(run->reader, draws + i * pixel_count(run), &writer->labels[i]));
+    if (run->reader)
+        TRY(prior_classify(run->reader, run->shape.draws, draws, writer->labels));
+    for (int64_t i = 0; run->reader && i < run->shape.draws; i++)
         stored[i] = writer->labels[i];
-    }
 done:
     return status;
 }

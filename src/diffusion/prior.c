@@ -387,14 +387,13 @@ done:
     return status;
 }
 
-/* log weight_k - 1/2 sum_p (x'_p - mean'_kp)^2 / lambda_p with x' = U^T (x - c). */
-Status prior_classify(const Prior *prior, const float *x, int *label) {
-    Status status = STATUS_OK;
+/* Images read together, so that an image of the prior comes from memory once for all of them. */
+enum { READ_TOGETHER = 16 };
+
+/* x' = U^T (x - c). */
+static void rotate_image(const Prior *prior, const float *x, double *rotated) {
     int64_t pixels = prior->pixels;
-    double sums[PRIOR_MAX_LABELS], *rotated = NULL, *logits = NULL, *terms = NULL;
-    TRY(ALLOCATE(&rotated, pixels));
-    TRY(ALLOCATE(&terms, pixels));
-    TRY(ALLOCATE(&logits, prior->modes));
+    memset(rotated, 0, (size_t)pixels * sizeof *rotated);
     for (int64_t i = 0; i < pixels; i++) {
         double centred = (double)x[i] - prior->centre[i];
         for (int64_t p = 0; prior->basis && p < pixels; p++)
@@ -402,17 +401,42 @@ Status prior_classify(const Prior *prior, const float *x, int *label) {
         if (!prior->basis)
             rotated[i] = centred;
     }
-    for (int64_t p = 0; p < pixels; p++)
-        terms[p] = 1 / prior->variance[p];
-    for (int64_t k = 0; k < prior->modes; k++)
-        logits[k] =
-            prior->log_weight[k] - 0.5 * prior_distance(pixels, rotated, prior->rotated + k * pixels, terms);
+}
+
+/* The label with the largest sum, the first of equal ones; logits become weights. */
+static int read_label(const Prior *prior, double *logits) {
+    double sums[PRIOR_MAX_LABELS];
+    int label = 0;
     prior_softmax(prior->modes, logits);
     prior_sum_labels(prior, logits, sums);
-    *label = 0;
     for (int k = 1; k < (int)prior->labels; k++)
-        if (sums[k] > sums[*label])
-            *label = k;
+        if (sums[k] > sums[label])
+            label = k;
+    return label;
+}
+
+/* log weight_k - 1/2 sum_p (x'_p - mean'_kp)^2 / lambda_p. */
+Status prior_classify(const Prior *prior, int64_t count, const float *x, int *labels) {
+    Status status = STATUS_OK;
+    int64_t pixels = prior->pixels, modes = prior->modes;
+    double *rotated = NULL, *logits = NULL, *terms = NULL;
+    TRY(ALLOCATE(&rotated, READ_TOGETHER * pixels));
+    TRY(ALLOCATE(&terms, pixels));
+    TRY(ALLOCATE(&logits, READ_TOGETHER * modes));
+    for (int64_t p = 0; p < pixels; p++)
+        terms[p] = 1 / prior->variance[p];
+    for (int64_t first = 0; first < count; first += READ_TOGETHER) {
+        int64_t together = count - first < READ_TOGETHER ? count - first : READ_TOGETHER;
+        for (int64_t i = 0; i < together; i++)
+            rotate_image(prior, x + (first + i) * pixels, rotated + i * pixels);
+        for (int64_t k = 0; k < modes; k++)
+            for (int64_t i = 0; i < together; i++)
+                logits[i * modes + k] =
+                    prior->log_weight[k] -
+                    0.5 * prior_distance(pixels, rotated + i * pixels, prior->rotated + k * pixels, terms);
+        for (int64_t i = 0; i < together; i++)
+            labels[first + i] = read_label(prior, logits + i * modes);
+    }
 done:
     free(rotated);
     free(terms);

@@ -69,8 +69,9 @@ char *prior_describe(const Prior *prior, char text[200]); /* one line; returns t
  * be NULL. */
 Status prior_draw(const Prior *prior, uint64_t seed, uint32_t sample, float *x, int *label);
 
-/* The label an image is read as: the largest sum over the label's modes of p(k | x). */
-Status prior_classify(const Prior *prior, const float *x, int *label);
+/* The labels that `count` images x (count, pixels) are read as: the largest sum over the label's modes of
+ * p(k | x). An image's label does not depend on the others. */
+Status prior_classify(const Prior *prior, int64_t count, const float *x, int *labels);
 
 /* A denoiser of blocks of `batch` samples, with vjp; on the CPU backend. The prior and the schedule must
  * outlive it; prior_denoiser_release frees it. */

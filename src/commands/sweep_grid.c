@@ -17,6 +17,9 @@ enum {
 
 #define GOOD_FILLING 0.97 /* of the slots of all workers' batches */
 
+/* Batches of each worker in a group: all workers wait for the slowest at its end. */
+#define GOOD_ROUNDS 4
+
 /* ---- samplers ---- */
 
 static Status measure_cost(const SweepRun *run, const Schedule *schedule, SweepSampler *sampler) {
@@ -185,6 +188,10 @@ int64_t sweep_group_cells(const SweepRun *run) {
     for (int64_t cells = 1; cells <= most && filling(run, best) < GOOD_FILLING; cells++)
         if (filling(run, cells) > filling(run, best))
             best = cells;
+    int64_t slots = run->generator.denoiser.batch * run->generator.denoiser.workers;
+    int64_t wanted = (GOOD_ROUNDS * slots + run->shape.draws * best - 1) / (run->shape.draws * best) * best;
+    if (wanted > best)
+        best = wanted < most ? wanted : most / best * best;
     for (int64_t i = 0; i < run->grid.samplers; i++) { /* a run of particles is one worker's */
         int64_t workers = run->generator.denoiser.workers;
         if (run->grid.sampler[i].particles > 0 && best < workers && workers <= most)

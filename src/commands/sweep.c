@@ -56,6 +56,10 @@ static void announce(const SweepRun *run) {
         log_plural(run->shape.draws));
     log_info("observations: sigma_y %g, %s", config->posterior_sigma_y,
              config->posterior_observation_noise ? "noise added" : "no noise added");
+    for (int64_t i = 0; i < grid->samplers; i++)
+        if (grid->sampler[i].max_gain > 0)
+            log_info("%s: largest guidance gain %.3g, at t = %lld", grid->sampler[i].name,
+                     grid->sampler[i].max_gain, (long long)grid->sampler[i].max_gain_t);
     if (run->unfinished_count < grid->units)
         log_info("resumed: %lld of %lld units done, %lld left",
                  (long long)(grid->units - run->unfinished_count), (long long)grid->units,

@@ -22,7 +22,7 @@ enum {
 
 /* ---- samplers ---- */
 
-static Status measure_cost(const SweepRun *run, const Schedule *schedule, SweepSampler *sampler) {
+static Status plan_sampler(const SweepRun *run, const Schedule *schedule, SweepSampler *sampler) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
     SamplerOptions options = sampler_options(config);
@@ -34,6 +34,8 @@ static Status measure_cost(const SweepRun *run, const Schedule *schedule, SweepS
         chains = (chains + per_run - 1) / per_run * plan->options.particles;
         sampler->particles = plan->options.particles;
     }
+    sampler->max_gain = plan->max_gain;
+    sampler->max_gain_t = plan->max_gain_t;
     sampler->cost = (double)chains * (double)plan->count * (sampler->jacobian ? JACOBIAN_EVALUATIONS : 1);
 done:
     sampler_plan_destroy(plan);
@@ -54,7 +56,7 @@ static Status create_samplers(SweepRun *run) {
         sampler->exact = !found;
         sampler->jacobian = found && found->jacobian;
         if (found)
-            TRY(measure_cost(run, schedule, sampler));
+            TRY(plan_sampler(run, schedule, sampler));
         else
             sampler->cost = (double)config->sweep_draws;
     }

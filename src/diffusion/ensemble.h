@@ -8,17 +8,21 @@
  *   rmse          d(m, x)
  *   psnr          20 log10(2 / rmse): data range [-1, 1]; infinite for rmse = 0
  *   spread        sqrt(mean s^2)
- *   spread_skill  sqrt((n + 1) / n) spread / rmse; exact draws have E (m - x)^2 = (1 + 1/n) E s^2 (Fortin et
- * al., "Why should ensemble spread match the RMSE of the ensemble mean?", 2014). Of one unit it is a ratio of
- * noisy numbers, above 1 on average; over units, summary_root_ratio is the one to quote coverage50    share
- * of pixels with the truth in [x_(a), x_(n+1-a)] of the n sorted draws, ends included, coverage90    with the
- * a that brings the nominal value (n + 1 - 2a) / (n + 1) closest to 0.5 or 0.9. That value is exact for draws
- * and truth exchangeable and without ties; tied pixels count as covered crps          mean over pixels of
- * mean_i |x_i - x| - sum_{i<j} |x_i - x_j| / (n (n - 1)): unbiased in n (Ferro, "Fair scores for ensemble
- * forecasts", 2014) energy        mean_i d(x_i, x) - sum_{i<j} d(x_i, x_j) / (n (n - 1)): the energy score
- * (Gneiting and Raftery, "Strictly proper scoring rules", 2007, section 4.2) in its unbiased form, divided by
- *                 sqrt(P), so that it is in units of pixel values; for P = 1 it is the CRPS. Unlike the CRPS
- * it sees how pixels go together diversity     sum_{i<j} d(x_i, x_j) / (n (n - 1) / 2)
+ *   spread_skill  sqrt((n + 1) / n) spread / rmse; exact draws have E (m - x)^2 = (1 + 1/n) E s^2 (Fortin
+ *                 et al., "Why should ensemble spread match the RMSE of the ensemble mean?", 2014). Of one
+ *                 unit it is a ratio of noisy numbers, above 1 on average; over units, summary_root_ratio is
+ *                 the one to quote
+ *   coverage50    share of pixels with the truth in [x_(a), x_(n+1-a)] of the n sorted draws, ends included,
+ *   coverage90    with the a that brings the nominal value (n + 1 - 2a) / (n + 1) closest to 0.5 or 0.9. That
+ *                 value is exact for draws and truth exchangeable and without ties; tied pixels count as
+ *                 covered
+ *   crps          mean over pixels of mean_i |x_i - x| - sum_{i<j} |x_i - x_j| / (n (n - 1)): unbiased in n
+ *                 (Ferro, "Fair scores for ensemble forecasts", 2014)
+ *   energy        mean_i d(x_i, x) - sum_{i<j} d(x_i, x_j) / (n (n - 1)): the energy score (Gneiting and
+ *                 Raftery, "Strictly proper scoring rules", 2007, section 4.2) in its unbiased form, divided
+ *                 by sqrt(P), so that it is in units of pixel values; for P = 1 it is the CRPS. Unlike the
+ *                 CRPS it sees how pixels go together
+ *   diversity     sum_{i<j} d(x_i, x_j) / (n (n - 1) / 2)
  *
  * Of the observation, observed.chi_square: mean over draws and observed pixels of ((y - x_i) / sigma_y)^2. If
  * y = x + sigma_y * noise and the truth x is from the prior, then given y a draw from the exact posterior is

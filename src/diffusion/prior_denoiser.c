@@ -1,8 +1,10 @@
 /* eps_hat of a mixture of Gaussians with one covariance. With a = abar_t, v_p = a lambda_p + 1 - a, means m_k
  * relative to the centre c, and x' = U^T (x_t - sqrt(a) c), all in the basis U:
- *   log w_k = log weight_k + sqrt(a) sum_p (x'_p / v_p) m_kp - a/2 sum_p m_kp^2 / v_p   (+ the same for all
- * k) eps_hat' = sqrt(1 - a) (x' - sqrt(a) sum_k w_k m_k) / v,   eps_hat = U eps_hat' and the vector-Jacobian
- * product, whose matrix is symmetric: b_k = sqrt(a) sum_p m_kp u'_p / v_p,  c_k = w_k (b_k - sum_j w_j b_j)
+ *   log w_k = log weight_k + sqrt(a) sum_p (x'_p / v_p) m_kp - a/2 sum_p m_kp^2 / v_p
+ *             (plus a term that is the same for all k)
+ *   eps_hat' = sqrt(1 - a) (x' - sqrt(a) sum_k w_k m_k) / v,   eps_hat = U eps_hat'
+ * and the vector-Jacobian product, whose matrix is symmetric:
+ *   b_k = sqrt(a) sum_p m_kp u'_p / v_p,   c_k = w_k (b_k - sum_j w_j b_j)
  *   product' = sqrt(1 - a) (u' - sqrt(a) sum_k c_k m_k) / v
  * Products with U and with the means are linear ops of the backend, each row in a fixed order. */
 #include <math.h>

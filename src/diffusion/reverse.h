@@ -20,9 +20,8 @@ void reverse_ancestral(const Schedule *schedule, int64_t t, ReverseStep *step);
  * the last one: x_next = sqrt(abar_next) x0_hat + sqrt(1 - abar_next) eps_hat. */
 void reverse_ddim(const Schedule *schedule, int64_t t, int64_t t_next, ReverseStep *step);
 
-/* Sets the renoising of a step that ends at t-1: back to t by the forward process, x_t = sqrt(alpha_t)
- * x_{t-1}
- * + sqrt(beta_t) xi'. */
+/* Sets the renoising of a step that ends at t-1: back to t by the forward process,
+ * x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) xi'. */
 void reverse_renoise(const Schedule *schedule, int64_t t, ReverseStep *step);
 
 #endif

@@ -191,7 +191,7 @@ static bool parse_selection(const ConfigKey *key, const cJSON *item, ConfigSelec
         selection->count = (int)fmin(fmax(count, 0), key->maximum_count);
         return count >= key->minimum_count && count == selection->count && count - 1 <= key->maximum;
     }
-    if (!is_list(key, item, true) || cJSON_GetArraySize(item) > CONFIG_MAX_SELECTION)
+    if (list_count(item) > CONFIG_MAX_SELECTION || !is_list(key, item, true))
         return false;
     selection->listed = true;
     cJSON_ArrayForEach(element, item) {

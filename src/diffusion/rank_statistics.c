@@ -5,23 +5,16 @@
 
 #include "core/rng.h"
 
-static const struct {
-    const char *name, *description;
-} rows[RANK_STATISTIC_COUNT] = {
-    [RANK_UNCERTAIN_PIXEL] = {"missing.uncertain_pixel", "a missing pixel, of the most uncertain third"},
-    [RANK_CERTAIN_PIXEL] = {"missing.certain_pixel", "a missing pixel, of the other two thirds"},
-    [RANK_MEAN] = {"missing.mean", "mean of the missing pixels"},
-    [RANK_PROJECTION] = {"missing.projection", "sum of the missing pixels with random signs"},
-    [RANK_SQUARES] = {"missing.squares", "sum of squares of the missing pixels"},
-    [RANK_OBSERVED_PIXEL] = {"observed.pixel", "an observed pixel"},
-};
-
 const char *rank_statistic_name(RankStatistic statistic) {
-    return rows[statistic].name;
-}
-
-const char *rank_statistic_description(RankStatistic statistic) {
-    return rows[statistic].description;
+    static const char *const names[RANK_STATISTIC_COUNT] = {
+        [RANK_UNCERTAIN_PIXEL] = "missing.uncertain_pixel",
+        [RANK_CERTAIN_PIXEL] = "missing.certain_pixel",
+        [RANK_MEAN] = "missing.mean",
+        [RANK_PROJECTION] = "missing.projection",
+        [RANK_SQUARES] = "missing.squares",
+        [RANK_OBSERVED_PIXEL] = "observed.pixel",
+    };
+    return names[statistic];
 }
 
 /* Elements of a statistic's random numbers; and the step of rank_pixels, above every statistic. */

@@ -26,9 +26,8 @@ typedef enum RankStatistic {
     RANK_STATISTIC_COUNT,
 } RankStatistic;
 
-/* "missing.uncertain_pixel"; and what it is, in words. */
+/* "missing.uncertain_pixel". */
 const char *rank_statistic_name(RankStatistic statistic);
-const char *rank_statistic_description(RankStatistic statistic);
 
 /* One unit. All borrowed, host memory. */
 typedef struct RankInput {

@@ -22,8 +22,10 @@ static const CommandDescription inspect = {
 static const CommandDescription bench = {
     .name = "bench", .summary = "Measures.", .words = "train|sample|allreduce", .flags = ARGUMENT_JSON};
 
-static const CommandDescription drawing = {
-    .name = "drawing", .summary = "Draws.", .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR};
+static const CommandDescription drawing = {.name = "drawing",
+                                           .summary = "Draws.",
+                                           .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR |
+                                                    ARGUMENT_RESUME_RUN};
 
 /* Splits at spaces; a word '' is empty. The words stay valid until the next call. */
 static Status parse(Arguments *arguments, const CommandDescription *command, const char *line) {
@@ -130,6 +132,7 @@ static void test_usage_errors(void) {
         {&sample, "--checkpoint=", "sample: --checkpoint: expected a value"},
         {&sample, "--checkpoint c --observation-noise=true", "sample: --observation-noise takes no value"},
         {&inspect, "--dot=1", "inspect: --dot takes no value"},
+        {&drawing, "--resume file.h5", "drawing: --resume: expected auto or never, found \"file.h5\""},
         {&bench, "", "bench: expected one of train|sample|allreduce"},
         {&bench, "nothing", "bench: expected one of train|sample|allreduce, found \"nothing\""},
         {&bench, "train sample", "bench: unexpected argument \"sample\""},
@@ -182,6 +185,7 @@ static void test_help(void) {
     check_help(&plain, (const char *const[]){"usage: ddpm_mpi plain [options]\n", "Does little.\n",
                                              "--set KEY=VALUE", "\nexample:\n  ddpm_mpi plain\n", NULL});
     check_help(&train, (const char *const[]){"--resume auto|never|FILE", "train.batch", "data.dir", NULL});
+    check_help(&drawing, (const char *const[]){"--resume auto|never ", NULL});
     check_help(&sample, (const char *const[]){"usage: ddpm_mpi sample --checkpoint FILE [options]\n",
                                               "--count N", "(sample.count, default 64)", NULL});
     check_help(&bench, (const char *const[]){"usage: ddpm_mpi bench train|sample|allreduce", "--json", NULL});

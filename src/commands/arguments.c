@@ -4,7 +4,7 @@
 
 #include "io/run_directory.h"
 
-static const char device_choices[] = "auto|cpu|cuda|cpu_reference";
+static const char device_choices[] = "auto|cpu|cuda|cpu_reference", resume_choices[] = "auto|never";
 
 /* One pass over argv; the first finds mistakes and plain options, the second applies the settings. */
 typedef struct Parser {
@@ -89,7 +89,7 @@ static Status take_plain_option(Parser *parser, bool *taken) {
         TRY(take_text(parser, "--outputs", &arguments->outputs, taken));
     if (!*taken)
         TRY(take_option(parser, "--run", &arguments->run, taken));
-    if (!*taken && (flags & ARGUMENT_RESUME))
+    if (!*taken && (flags & (ARGUMENT_RESUME | ARGUMENT_RESUME_RUN)))
         TRY(take_text(parser, "--resume", &arguments->resume, taken));
     if (!*taken && (flags & (ARGUMENT_CHECKPOINT | ARGUMENT_CHECKPOINT_OPTIONAL)))
         TRY(take_text(parser, "--checkpoint", &arguments->checkpoint, taken));
@@ -155,6 +155,8 @@ static Status check_arguments(const CommandDescription *command, const Arguments
     TRY(check_device(command, arguments->device));
     if (arguments->run)
         TRY(check_run_name(command, arguments->run));
+    if ((command->flags & ARGUMENT_RESUME_RUN) && !config_is_choice(resume_choices, arguments->resume))
+        TRY(USAGE_ERROR(command, "--resume: expected auto or never, found \"%.80s\"", arguments->resume));
     if ((command->flags & ARGUMENT_CHECKPOINT) && !arguments->checkpoint)
         TRY(USAGE_ERROR(command, "%s is missing", "--checkpoint FILE (or a run directory)"));
     if (command->words && !arguments->word)
@@ -259,6 +261,9 @@ static void print_common_options(const CommandDescription *command, FILE *stream
     if (command->flags & ARGUMENT_RESUME)
         print_option(stream, "--resume", "auto|never|FILE",
                      "continue this run's newest checkpoint, start afresh, or continue FILE (default auto)");
+    if (command->flags & ARGUMENT_RESUME_RUN)
+        print_option(stream, "--resume", resume_choices,
+                     "continue the run of this name, or refuse one that has files (default auto)");
     print_option(stream, "--config", "FILE", "JSON file of configuration keys");
     print_option(stream, "--set", "KEY=VALUE", "set one key; repeatable, later ones win, over --config");
     print_option(stream, "--device", device_choices, "where to compute (default auto)");

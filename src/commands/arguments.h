@@ -25,6 +25,7 @@ typedef enum ArgumentFlag {
     ARGUMENT_DOT = 8,                 /* --dot */
     ARGUMENT_JSON = 16,               /* --json */
     ARGUMENT_PRIOR = 32,              /* draws from an exact prior where prior.name names one */
+    ARGUMENT_RESUME_RUN = 64,         /* --resume auto|never */
 } ArgumentFlag;
 
 typedef struct CommandDescription {

@@ -346,7 +346,7 @@ const Command command_posterior = {
                 "draw posterior samples of a partially observed image, from a network or an exact prior",
             .options = posterior_options,
             .flags = ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
-            .key_groups = "data prior posterior",
+            .key_groups = "data prior diffusion posterior",
             .example = "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --image 2",
         },
     .run = run_posterior,

@@ -3,26 +3,17 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "commands/commands.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "io/dashboard.h"
 
-static Status check_resume(const Session *session) {
-    const char *resume = session->arguments.resume;
-    if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0)
-        return status_error(STATUS_BAD_INPUT, "--resume: expected auto or never, found \"%.80s\"", resume);
-    return STATUS_OK;
-}
-
 /* Before the run's directory is touched: everything that can be wrong with the input. Collective. */
 static Status prepare(SweepRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
     Config *config = &session->arguments.config;
-    TRY(check_resume(session));
     if (!config_was_set(config, "posterior.observation_noise"))
         config->posterior_observation_noise = true; /* calibration is of truths observed with noise */
     TRY(sweep_find_earlier(run));
@@ -263,8 +254,8 @@ const Command command_sweep = {
             .name = "sweep",
             .summary = "measure posterior ensembles over masks, images and samplers; resumes its run",
             .options = sweep_options,
-            .flags = ARGUMENT_RESUME | ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
-            .key_groups = "data prior posterior sweep",
+            .flags = ARGUMENT_RESUME_RUN | ARGUMENT_CHECKPOINT_OPTIONAL | ARGUMENT_PRIOR,
+            .key_groups = "data prior diffusion posterior sweep",
             .example = "mpirun -n 4 ddpm_mpi sweep --checkpoint outputs/first --fractions 0.05,0.2,0.7 "
                        "--images 20 --samplers guided_calibrated,dps_plus",
         },

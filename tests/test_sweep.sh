@@ -250,6 +250,14 @@ refused "unknown sampler" 2 magic guided dps_plus exact -- "${bad[@]}" --sampler
 refused "exact of a network" 2 exact prior -- "${bad_network[@]}" --samplers exact
 refused "prior and checkpoint" 2 "--checkpoint" "--prior" -- "${bad[@]}" --checkpoint "$work/net"
 refused "neither prior nor checkpoint" 2 "--checkpoint" "--prior" -- "$program" sweep "${common[@]}" --run bad
+mpi_command 2
+for source in "" "--prior gaussian --checkpoint $work/net"; do
+    status=0
+    # shellcheck disable=SC2086
+    timeout 60 "${MPIRUN[@]}" "$program" posterior $source "${common[@]}" --run bad >"$work/log" 2>&1 || status=$?
+    check "source '$source' on 2 ranks: exit status 2, found $status" test "$status" -eq 2
+    check "source '$source' on 2 ranks: one message" test "$(grep -c "error: .*--checkpoint.*--prior" "$work/log")" -eq 1
+done
 refused "a prior on a GPU" 2 cuda mixture -- "${bad[@]}" --device cuda
 refused "truths of a network's prior" 2 posterior.truth -- "${bad_network[@]}" --set posterior.truth=prior
 refused "test images for a 4x4 prior" 2 4x4 28x28 -- "${bad[@]}" --set posterior.truth=test --set "data.dir=$root/data/mnist"

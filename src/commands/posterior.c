@@ -300,7 +300,8 @@ static Status run_posterior(Session *session) {
     session_announce(session);
     TRY(source_check(session));
     TRY(source_load(session, &run.source));
-    TRY(exact_draws_find(run.source.prior, session->arguments.config.posterior_sampler, &sampler));
+    status = exact_draws_find(run.source.prior, session->arguments.config.posterior_sampler, &sampler);
+    TRY(comm_agree(session->comm, status));
     count = session->arguments.config.posterior_draws;
     TRY(observe(&run));
     TRY(session_open_run(session, false));

@@ -11,7 +11,7 @@ static bool is_network(const Config *config) {
     return strcmp(config->prior_name, "network") == 0;
 }
 
-Status source_check(const Session *session) {
+static Status check_alone(const Session *session) {
     const Arguments *arguments = &session->arguments;
     const char *prior = arguments->config.prior_name;
     if (is_network(&arguments->config) && !arguments->checkpoint)
@@ -29,6 +29,10 @@ Status source_check(const Session *session) {
         return status_error(STATUS_BAD_INPUT,
                             "posterior.truth: prior needs an exact prior (--prior NAME), found the network");
     return STATUS_OK;
+}
+
+Status source_check(const Session *session) {
+    return comm_agree(session->comm, check_alone(session));
 }
 
 static PriorSettings prior_settings(const Config *config, const char *name) {

@@ -13,8 +13,7 @@ typedef struct Source {
     int64_t height, width;
 } Source;
 
-/* Usage errors that need no file: --checkpoint together with --prior, or neither. Not collective; the same on
- * every rank. */
+/* Usage errors that need no file: --checkpoint together with --prior, or neither. Collective. */
 Status source_check(const Session *session);
 
 /* Loads the network, or makes the prior on rank 0 (class-gaussian and empirical from the training images in

@@ -135,13 +135,19 @@ done:
     return status;
 }
 
-/* values: from the group's PIXELS on. */
+/* What there is a number for: nothing of no pixels, no spread of one draw. values: from the group's PIXELS
+ * on.
+ */
 static void print_group(const char *name, const double *values) {
-    log_info("%s pixels (%.0f): RMSE %.4f, PSNR %.2f dB, spread %.4f, coverage %.3f and %.3f, CRPS %.4f",
-             name, values[ENSEMBLE_MISSING_PIXELS], values[ENSEMBLE_MISSING_RMSE],
-             values[ENSEMBLE_MISSING_PSNR], values[ENSEMBLE_MISSING_SPREAD],
-             values[ENSEMBLE_MISSING_COVERAGE50], values[ENSEMBLE_MISSING_COVERAGE90],
-             values[ENSEMBLE_MISSING_CRPS]);
+    char spread[128] = "";
+    if (!(values[ENSEMBLE_MISSING_PIXELS] > 0))
+        return;
+    if (isfinite(values[ENSEMBLE_MISSING_SPREAD]))
+        snprintf(spread, sizeof spread, ", spread %.4f, coverage %.3f and %.3f, CRPS %.4f",
+                 values[ENSEMBLE_MISSING_SPREAD], values[ENSEMBLE_MISSING_COVERAGE50],
+                 values[ENSEMBLE_MISSING_COVERAGE90], values[ENSEMBLE_MISSING_CRPS]);
+    log_info("%s pixels (%.0f): RMSE %.4f, PSNR %.2f dB%s", name, values[ENSEMBLE_MISSING_PIXELS],
+             values[ENSEMBLE_MISSING_RMSE], values[ENSEMBLE_MISSING_PSNR], spread);
 }
 
 /* Labels of the draws and exact weights of the labels, where the prior is exact. */
@@ -183,9 +189,11 @@ static Status measure(PosteriorRun *run, EnsembleReport *report) {
     TRY(ensemble_measure(&input, report));
     print_group("missing", report->values + ENSEMBLE_MISSING_PIXELS);
     print_group("observed", report->values + ENSEMBLE_OBSERVED_PIXELS);
-    log_info("exact draws would have coverage %.3f and %.3f; SSIM of the mean %.3f",
-             ensemble_nominal_coverage(input.draw_count, 0.5),
-             ensemble_nominal_coverage(input.draw_count, 0.9), report->values[ENSEMBLE_IMAGE_SSIM]);
+    log_info("SSIM of the mean %.3f", report->values[ENSEMBLE_IMAGE_SSIM]);
+    if (input.draw_count > 1)
+        log_info("exact draws would have coverage %.3f and %.3f",
+                 ensemble_nominal_coverage(input.draw_count, 0.5),
+                 ensemble_nominal_coverage(input.draw_count, 0.9));
     if (labels && isfinite(report->values[ENSEMBLE_IMAGE_TV]))
         log_info("total variation of the labels' weights %.3f (exact draws: %.3f on average)",
                  report->values[ENSEMBLE_IMAGE_TV], report->values[ENSEMBLE_IMAGE_TV_EXACT]);

@@ -65,6 +65,9 @@ unit = here[(1, 0.2, 3, "guided")]
 same(whole["draws"][unit], one["draws"][()], "draws of posterior")
 same(whole["observed"][unit], one["observed"][()], "observation of posterior")
 same(whole["truth"][unit], one["truth"][()], "truth of posterior")
+settings = {"calibrated_v": 0.05, "pigdm_v": 0.2, "tds_v": 0.2, "zeta": 1, "max_gain": 3, "jumps": 10, "particles": 64,
+            "draws_per_run": 4, "lambda_max": 1.5, "lambda_min": 0.25, "power": 1.5, "c": 0.05, "sigma_y": 0.1}
+assert {name: one.attrs[name] for name in settings} == settings
 assert "draws" not in thin
 for name in thin:
     same(whole[name][()], thin[name][()], name)

@@ -2,6 +2,8 @@
  * depends on how chains are batched. */
 #include "tests/sampler_rig.h"
 
+#include "core/config.h"
+
 /* ---- strength ---- */
 
 /* Every guided sampler's strength changes the missing pixels too; dps_plus' lambda provably does not: at t >
@@ -207,6 +209,20 @@ static void test_options(void) {
     check_option("tds", bad, "posterior.draws_per_run: expected 0 to 6, found 7");
 }
 
+/* The options a sampler is said to read are keys of the configuration. */
+static void test_option_keys(void) {
+    for (const Sampler *const *sampler = sampler_table(); *sampler; sampler++) {
+        char names[128], key[160];
+        snprintf(names, sizeof names, "%s", (*sampler)->options ? (*sampler)->options : "");
+        CHECK((*sampler)->options == NULL || strcmp(names, (*sampler)->options) == 0);
+        CHECK((*sampler)->options == NULL || ((*sampler)->posterior && names[0] != '\0'));
+        for (char *name = strtok(names, " "); name; name = strtok(NULL, " ")) {
+            snprintf(key, sizeof key, "posterior.%s", name);
+            CHECK(config_find(key) >= 0);
+        }
+    }
+}
+
 static void test_missing_product(Comm *comm, const Backend *backend) {
     const char *const names[] = {"dps", "pigdm", "tds"};
     Setup setup = setup_of("linear", 10);
@@ -277,6 +293,7 @@ int main(void) {
     test_cap(backend);
     test_capped_quality(comm, backend);
     test_options();
+    test_option_keys();
     test_missing_product(comm, backend);
     for (const Sampler *const *sampler = sampler_table(); *sampler; sampler++)
         if ((*sampler)->posterior)

@@ -163,6 +163,7 @@ printf 'x' | dd of="$work/signal3/parts/unit-00000002.h5" bs=1 seek=2500 conv=no
 cp "$work/signal3/parts/unit-00000004.h5" "$work/signal3/parts/unit-00000005.h5"
 ranks 2 "${slow[@]}" --run signal3 >"$work/log" 2>&1
 check "damaged parts: run goes on" test -e "$work/signal3/sweep.h5"
+check "the samplers' settings are printed" grep -q "guided: sigma_y 0.1, lambda_max 1.5, .*, max_gain 3" "$work/log"
 for number in 1 2 5; do
     check "damaged part $number: named" grep -q "warning.*unit-0000000$number.h5.*done again" "$work/log"
 done

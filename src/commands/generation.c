@@ -177,6 +177,20 @@ SamplerOptions sampler_options(const Config *config) {
     };
 }
 
+void sampler_print_options(const Config *config, const Sampler *sampler) {
+    char text[512] = "", key[64], value[CONFIG_VALUE_SIZE];
+    size_t used = 0;
+    for (const char *name = sampler->options; name && *name; name += strspn(name, " ")) {
+        int length = (int)strcspn(name, " ");
+        snprintf(key, sizeof key, "posterior.%.*s", length, name);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.*s %s", used ? ", " : "", length, name,
+                                 config_value_json(config, config_find(key), value));
+        name += length;
+    }
+    if (used > 0)
+        log_info("%s: %s", sampler->name, text);
+}
+
 typedef struct DrawProgress {
     const GeneratorRequest *request;
     double start;
@@ -241,6 +255,8 @@ static Status run_plan(Generator *generator, const GeneratorRequest *request, Ge
     double start = clock_seconds();
     const bool root = comm_rank(arguments->comm) == 0;
     TRY(sampler_plan_create(request->sampler, generator->schedule, &request->options, &plan));
+    if (!request->quiet)
+        sampler_print_options(&generator->session->arguments.config, plan->sampler);
     print_gain(request, plan);
     if (request->max_gain)
         *request->max_gain = plan->max_gain;

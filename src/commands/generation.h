@@ -47,6 +47,9 @@ void generator_release(Generator *generator); /* accepts a zeroed struct */
 /* The settings of all posterior samplers, posterior.*. */
 SamplerOptions sampler_options(const Config *config);
 
+/* Prints those that this sampler reads. */
+void sampler_print_options(const Config *config, const Sampler *sampler);
+
 /* What to draw; see GenerateArguments. */
 typedef struct GeneratorRequest {
     const char *sampler; /* of the registry, or "exact" */

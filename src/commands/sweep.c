@@ -47,10 +47,14 @@ static void announce(const SweepRun *run) {
         log_plural(run->shape.draws));
     log_info("observations: sigma_y %g, %s", config->posterior_sigma_y,
              config->posterior_observation_noise ? "noise added" : "no noise added");
-    for (int64_t i = 0; i < grid->samplers; i++)
-        if (grid->sampler[i].max_gain > 0)
-            log_info("%s: largest guidance gain %.3g, at t = %lld", grid->sampler[i].name,
-                     grid->sampler[i].max_gain, (long long)grid->sampler[i].max_gain_t);
+    for (int64_t i = 0; i < grid->samplers; i++) {
+        const SweepSampler *sampler = &grid->sampler[i];
+        if (sampler->entry)
+            sampler_print_options(config, sampler->entry);
+        if (sampler->max_gain > 0)
+            log_info("%s: largest guidance gain %.3g, at t = %lld", sampler->name, sampler->max_gain,
+                     (long long)sampler->max_gain_t);
+    }
     if (run->unfinished_count < grid->units)
         log_info("resumed: %lld of %lld units done, %lld left",
                  (long long)(grid->units - run->unfinished_count), (long long)grid->units,
@@ -85,8 +89,10 @@ static Status work(SweepRun *run) {
     Session *session = run->session;
     bool jacobian = false;
     int64_t interrupted;
-    for (int64_t i = 0; i < run->grid.samplers; i++)
-        jacobian = jacobian || run->grid.sampler[i].jacobian;
+    for (int64_t i = 0; i < run->grid.samplers; i++) {
+        const Sampler *sampler = run->grid.sampler[i].entry;
+        jacobian = jacobian || (sampler && sampler->jacobian);
+    }
     status = source_generator(&run->source, session, jacobian, &run->generator);
     TRY(comm_agree(session->comm, status));
     run->group = sweep_group_cells(run);

@@ -15,10 +15,10 @@
 
 typedef struct SweepSampler {
     const char *name;
-    bool jacobian, exact;
-    int64_t particles; /* of one run; 0: a sampler of single chains */
-    double cost;       /* of a unit, in network evaluations */
-    double max_gain;   /* of guidance, at the step max_gain_t; 0: not guided */
+    const Sampler *entry; /* of the registry; NULL: exact draws */
+    int64_t particles;    /* of one run; 0: a sampler of single chains */
+    double cost;          /* of a unit, in network evaluations */
+    double max_gain;      /* of guidance, at the step max_gain_t; 0: not guided */
     int64_t max_gain_t;
 } SweepSampler;
 

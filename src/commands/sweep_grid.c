@@ -36,7 +36,8 @@ static Status plan_sampler(const SweepRun *run, const Schedule *schedule, SweepS
     }
     sampler->max_gain = plan->max_gain;
     sampler->max_gain_t = plan->max_gain_t;
-    sampler->cost = (double)chains * (double)plan->count * (sampler->jacobian ? JACOBIAN_EVALUATIONS : 1);
+    sampler->cost =
+        (double)chains * (double)plan->count * (sampler->entry->jacobian ? JACOBIAN_EVALUATIONS : 1);
 done:
     sampler_plan_destroy(plan);
     return status;
@@ -50,12 +51,9 @@ static Status create_samplers(SweepRun *run) {
                         config->diffusion_beta_end, &schedule));
     for (int64_t i = 0; i < run->grid.samplers; i++) {
         SweepSampler *sampler = &run->grid.sampler[i];
-        const Sampler *found;
         sampler->name = config->sweep_samplers.words[i];
-        TRY(exact_draws_find(run->source.prior, sampler->name, &found));
-        sampler->exact = !found;
-        sampler->jacobian = found && found->jacobian;
-        if (found)
+        TRY(exact_draws_find(run->source.prior, sampler->name, &sampler->entry));
+        if (sampler->entry)
             TRY(plan_sampler(run, schedule, sampler));
         else
             sampler->cost = (double)config->sweep_draws;

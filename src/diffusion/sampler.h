@@ -45,6 +45,7 @@ typedef struct SamplerOptions {
 typedef struct Sampler {
     const char *name;
     const char *description; /* one line */
+    const char *options;     /* the keys posterior.* that it reads, separated by spaces; NULL: none */
     bool posterior;          /* needs an observation */
     bool skips_steps;        /* accepts fewer steps than the schedule has */
     bool repeats;            /* runs every step but the last options->jumps times, renoising in between */

@@ -21,6 +21,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_dps = {
     .name = "dps",
     .description = "guidance through the denoiser's Jacobian, of fixed length",
+    .options = "zeta",
     .posterior = true,
     .jacobian = true,
     .check = check,

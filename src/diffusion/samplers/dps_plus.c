@@ -23,6 +23,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_dps_plus = {
     .name = "dps_plus",
     .description = "guidance, projection and replacement (the report's)",
+    .options = "sigma_y lambda_max lambda_min power c max_gain",
     .posterior = true,
     .check = check,
     .fill = fill,

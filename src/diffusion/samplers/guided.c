@@ -52,6 +52,7 @@ static Status check(const SamplerOptions *options) {
 const Sampler sampler_guided = {
     .name = "guided",
     .description = "likelihood guidance alone",
+    .options = "sigma_y lambda_max lambda_min power c max_gain",
     .posterior = true,
     .check = check,
     .fill = sampler_fill_guided,

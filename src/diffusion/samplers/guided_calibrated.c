@@ -27,6 +27,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_guided_calibrated = {
     .name = "guided_calibrated",
     .description = "guidance by the variance of x0 given x_t",
+    .options = "sigma_y calibrated_v max_gain",
     .posterior = true,
     .check = check,
     .fill = fill,

@@ -18,6 +18,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_pigdm = {
     .name = "pigdm",
     .description = "guidance through the denoiser's Jacobian, by the variance of x0 given x_t",
+    .options = "sigma_y pigdm_v",
     .posterior = true,
     .jacobian = true,
     .check = check,

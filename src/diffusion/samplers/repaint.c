@@ -17,6 +17,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_repaint = {
     .name = "repaint",
     .description = "replacement, with every step repeated",
+    .options = "jumps",
     .posterior = true,
     .repeats = true,
     .check = check,

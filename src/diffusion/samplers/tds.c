@@ -33,6 +33,7 @@ static void fill(const Schedule *schedule, const SamplerOptions *options, int64_
 const Sampler sampler_tds = {
     .name = "tds",
     .description = "particles that pigdm proposes, weighted and resampled",
+    .options = "sigma_y tds_v particles draws_per_run",
     .posterior = true,
     .jacobian = true,
     .particles = true,

@@ -117,6 +117,7 @@ static void test_denoiser(const Backend *backend, const Schedule *schedule, int 
     double worst[2] = {0, 0};
     truth_create(&PRIOR_CASES[kind], &prior_case_images, &truth);
     CHECK_OK(prior_denoiser_create(prior, schedule, backend, BATCH, 2, &denoiser));
+    CHECK(prior_denoiser_bytes(&denoiser) > 2 * BATCH * 3 * prior_pixels(prior) * (int64_t)sizeof(float));
     for (int i = 0; i < 4; i++)
         check_time(prior, &truth, schedule, &denoiser, TIMES[i], worst);
     printf("%s\n  largest error, of the tolerance for eps_hat: eps_hat %.2g, its product %.2g\n",

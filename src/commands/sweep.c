@@ -63,7 +63,8 @@ static void announce(const SweepRun *run) {
 
 static void announce_memory(const SweepRun *run) {
     const Generator *generator = &run->generator;
-    double model = generator->network ? (double)network_bytes(generator->network) : 0;
+    double model = generator->network ? (double)network_bytes(generator->network)
+                                      : (double)prior_denoiser_bytes(&generator->denoiser);
     if (run->reader)
         model += (double)prior_bytes(run->reader);
     char model_text[32], group_text[32], unit_text[32];

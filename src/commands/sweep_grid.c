@@ -206,9 +206,10 @@ int64_t sweep_group_bytes(const SweepRun *run) {
     for (int64_t i = 0; i < run->grid.samplers; i++)
         if (run->grid.sampler[i].particles > chains)
             chains = run->grid.sampler[i].particles;
-    /* draws as the workers leave them, gathered, and in order; truth, mask and y of every cell; the tensors
-     * of the workers' chains; a unit on its way to the disk, there and in its file */
-    return run->group * (3 * run->shape.draws + 3) * pixels * (int64_t)sizeof(float) +
+    /* draws as the workers leave them, gathered, and in order, these twice as the ones before are measured
+     * meanwhile; truth, mask and y of every cell, likewise; the tensors of the workers' chains; a unit on its
+     * way to the disk, there and in its file */
+    return run->group * (4 * run->shape.draws + 2 * 3) * pixels * (int64_t)sizeof(float) +
            denoiser->workers * chains * CHAIN_TENSORS * pixels * (int64_t)sizeof(float) +
            2 * sweep_unit_bytes(&run->shape);
 }

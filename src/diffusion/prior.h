@@ -79,6 +79,9 @@ Status prior_denoiser_create(const Prior *prior, const Schedule *schedule, const
                              int64_t batch, int workers, Denoiser *denoiser);
 void prior_denoiser_release(Denoiser *denoiser); /* accepts a zeroed struct */
 
+/* Bytes of its matrices as the kernels want them and of its workers, beside the prior's own. */
+int64_t prior_denoiser_bytes(const Denoiser *denoiser);
+
 /* ---- the exact posterior p(x | y = x + sigma_y n on the mask) ---- */
 
 typedef struct ExactPosterior ExactPosterior;

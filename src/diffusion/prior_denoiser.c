@@ -80,6 +80,10 @@ static size_t matrix_scratch_bytes(const Matrix *matrix) {
     return forward > transposed ? forward : transposed;
 }
 
+static size_t matrix_packed_bytes(const Matrix *matrix) {
+    return matrix->forward.packed_bytes + matrix->transposed.packed_bytes;
+}
+
 /* y (batch, out) = x (batch, in) W^T */
 static Status multiply(const Matrix *matrix, const float *x, float *y, void *scratch) {
     const PreparedOp *op = &matrix->forward;
@@ -221,11 +225,15 @@ done:
 
 /* ---- creation ---- */
 
+static int64_t half_norm_steps(const PriorDenoiser *d) {
+    return d->prior->basis ? d->schedule->steps : 1;
+}
+
 static Status fill_half_norms(PriorDenoiser *d) {
     Status status = STATUS_OK;
     const Prior *prior = d->prior;
     bool shared = !prior->basis;
-    int64_t pixels = prior->pixels, modes = prior->modes, steps = shared ? 1 : d->schedule->steps;
+    int64_t pixels = prior->pixels, modes = prior->modes, steps = half_norm_steps(d);
     TRY(ALLOCATE(&d->half_norms, steps * modes));
     for (int64_t t = 0; t < steps; t++)
         for (int64_t k = 0; k < modes; k++)
@@ -309,4 +317,12 @@ void prior_denoiser_release(Denoiser *denoiser) {
     }
     free(d);
     memset(denoiser, 0, sizeof *denoiser);
+}
+
+int64_t prior_denoiser_bytes(const Denoiser *denoiser) {
+    const PriorDenoiser *d = denoiser->context;
+    const int64_t pixels = d->prior->pixels, modes = d->prior->modes;
+    const int64_t of_sample = (int64_t)sizeof(int64_t) + (2 * modes + 3 * pixels) * (int64_t)sizeof(float);
+    return (int64_t)(matrix_packed_bytes(&d->basis) + matrix_packed_bytes(&d->means)) +
+           half_norm_steps(d) * modes * (int64_t)sizeof(double) + d->workers * denoiser->batch * of_sample;
 }

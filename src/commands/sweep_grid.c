@@ -183,8 +183,7 @@ static double filling(const SweepRun *run, int64_t cells) {
 int64_t sweep_group_cells(const SweepRun *run) {
     int64_t unit_bytes = run->shape.draws * run->shape.height * run->shape.width * (int64_t)sizeof(float);
     int64_t most = MOST_GROUP_BYTES / unit_bytes, best = 1;
-    if (most > MOST_GROUP_CELLS)
-        most = MOST_GROUP_CELLS;
+    most = most < 1 ? 1 : most > MOST_GROUP_CELLS ? MOST_GROUP_CELLS : most;
     for (int64_t cells = 1; cells <= most && filling(run, best) < GOOD_FILLING; cells++)
         if (filling(run, cells) > filling(run, best))
             best = cells;

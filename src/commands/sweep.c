@@ -178,6 +178,8 @@ static Status finish_again(SweepRun *run) {
         completed = status_read(session->run.path, &earlier) == STATUS_OK && earlier.state == RUN_COMPLETED;
     TRY(comm_broadcast(session->comm, &completed, sizeof completed, 0));
     if (!completed) {
+        status = sweep_progress_start(run); /* of no units: those of before do not count for the rate */
+        TRY(comm_agree(session->comm, status));
         TRY(finish(run, true));
         goto done;
     }

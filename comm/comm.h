@@ -79,7 +79,8 @@ Status comm_device_sum_start(Comm *comm, void *data, int64_t count, CommType typ
 Status comm_device_sum_finish(Comm *comm);
 
 /* Waits for what was queued, if sums of device memory can be among it, polling event, NCCL's asynchronous
- * error and a deadline: STATUS_FAILURE names this rank and host if another rank died. Collective. */
+ * error and a deadline: STATUS_FAILURE names this rank and host if another rank died; ends the job if the
+ * device is not free soon after. Collective. */
 Status comm_wait_device(Comm *comm);
 
 /* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower

@@ -2,6 +2,7 @@
  * library. */
 #include <cuda_runtime_api.h>
 #include <nccl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -9,9 +10,13 @@
 
 #include "comm/comm_backend.h"
 #include "core/clock.h"
+#include "core/log.h"
 
 /* Long enough for the slowest rank's checkpoint or page-in, short enough that a dead job frees its nodes. */
 static const double deadline_seconds = 300;
+/* What a device needs to end operations that were aborted. */
+static const double grace_seconds = 10;
+static const struct timespec pause_between = {0, 20000};
 
 struct CommDevice {
     ncclComm_t nccl;
@@ -34,8 +39,10 @@ static Status check_nccl(const Comm *comm, ncclResult_t result, const char *call
 }
 
 static Status check_cuda(cudaError_t error, const char *call) {
-    return error == cudaSuccess ? STATUS_OK
-                                : status_error(STATUS_FAILURE, "%s: %s", call, cudaGetErrorString(error));
+    if (error == cudaSuccess)
+        return STATUS_OK;
+    (void)cudaGetLastError(); /* reported here: not once more by the next launch */
+    return status_error(STATUS_FAILURE, "%s: %s", call, cudaGetErrorString(error));
 }
 
 #define CHECK_NCCL(comm, function, ...) check_nccl(comm, function(__VA_ARGS__), #function)
@@ -117,30 +124,58 @@ done:
     return status;
 }
 
-/* Frees the stream from an operation that will never end, so that this process can report and exit. */
+/* cudaErrorNotReady until what was queued is done. That is no error, but it is kept as the last one, where
+ * the next launch would find it. */
+static cudaError_t query(const CommDevice *device) {
+    cudaError_t state = cudaEventQuery(device->done);
+    if (state == cudaErrorNotReady)
+        (void)cudaGetLastError();
+    return state;
+}
+
+static void *abort_sums(void *nccl) {
+    (void)ncclCommAbort(nccl);
+    return NULL;
+}
+
+/* Frees the stream from an operation that will never end, so that this process can report and exit. The abort
+ * itself returns only after the recordings with sums in them are released, which their owner does after this:
+ * it has a thread of its own. A stream that does not become free would hold up every release of memory: then
+ * the job ends here. */
 static Status give_up(Comm *comm, Status status) {
-    if (comm->device->nccl)
-        (void)ncclCommAbort(comm->device->nccl);
-    comm->device->nccl = NULL;
+    CommDevice *device = comm->device;
+    pthread_t thread;
+    double start = clock_seconds();
+    cudaError_t state;
+    if (device->nccl && pthread_create(&thread, NULL, abort_sums, device->nccl) == 0)
+        (void)pthread_detach(thread);
+    device->nccl = NULL;
+    while ((state = query(device)) == cudaErrorNotReady && clock_seconds() - start < grace_seconds)
+        (void)nanosleep(&pause_between, NULL);
+    if (state == cudaErrorNotReady) {
+        log_error("%s", status_message());
+        comm_abort(comm, status);
+    }
     return status;
 }
 
 Status comm_wait_device(Comm *comm) {
     Status status = STATUS_OK;
     CommDevice *device = comm->device;
-    const struct timespec pause = {0, 20000};
     double start = clock_seconds();
     if (!device)
         return STATUS_OK;
     TRY(CHECK_RUNTIME(cudaEventRecord, device->done, device->stream));
     for (;;) {
-        ncclResult_t asynchronous = ncclSuccess;
-        cudaError_t state = cudaEventQuery(device->done);
+        ncclResult_t asynchronous = ncclSuccess, asked;
+        cudaError_t state = query(device);
         if (state == cudaSuccess)
             return STATUS_OK;
         if (state != cudaErrorNotReady)
             return give_up(comm, check_cuda(state, "sum over ranks on the device"));
-        TRY(CHECK_NCCL(comm, ncclCommGetAsyncError, device->nccl, &asynchronous));
+        asked = ncclCommGetAsyncError(device->nccl, &asynchronous);
+        if (asked != ncclSuccess)
+            asynchronous = asked;
         if (asynchronous != ncclSuccess && asynchronous != ncclInProgress)
             return give_up(comm, check_nccl(comm, asynchronous, "sum over ranks on the device"));
         if (clock_seconds() - start > deadline_seconds)
@@ -149,7 +184,7 @@ Status comm_wait_device(Comm *comm) {
                                    "rank %d: no answer of the other ranks to a sum for %.0f s: one of them "
                                    "has died or hangs",
                                    comm->rank, deadline_seconds));
-        (void)nanosleep(&pause, NULL);
+        (void)nanosleep(&pause_between, NULL);
     }
 done:
     return status;

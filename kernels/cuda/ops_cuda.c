@@ -228,7 +228,10 @@ static Status time_embedding_prepare(PreparedOp *op) {
     for (int64_t k = 0; k < half; k++)
         half_turns[k] = pow(longest_period, -(double)k / (double)half) / M_PI;
     TRY(CHECK_CUDA(cudaMalloc(&op->state, bytes)));
-    TRY(CHECK_CUDA(cudaMemcpy(op->state, half_turns, bytes, cudaMemcpyHostToDevice)));
+    /* on the stream that reads it: cudaMemcpy may return earlier, and the streams do not wait for its own */
+    TRY(CHECK_CUDA(
+        cudaMemcpyAsync(op->state, half_turns, bytes, cudaMemcpyHostToDevice, cuda_context()->stream)));
+    TRY(cuda_synchronize());
 done:
     free(half_turns);
     return status;

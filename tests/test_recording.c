@@ -133,20 +133,37 @@ static void test_failure(const Rig *rig, const char *shard, const char *sum) {
     trainer_destroy(expected);
 }
 
-/* Where recording fails, is switched off or would hide what is measured, steps are queued call by call. */
+/* Sums of device memory among launches that could block: two steps wait at most. */
+static void check_short_queue(Trainer *trainer) {
+    TrainerReport reports[TRAINER_QUEUE];
+    int64_t count;
+    while (trainer->progress.step % RIG_STEPS_PER_EPOCH != 0)
+        CHECK_OK(trainer_step(trainer, false, reports));
+    CHECK_OK(trainer_queue(trainer, false));
+    CHECK(!trainer_must_collect(trainer));
+    CHECK_OK(trainer_queue(trainer, false));
+    CHECK(trainer_must_collect(trainer) == comm_sums_device_memory(trainer->comm));
+    CHECK_OK(trainer_collect(trainer, reports, &count));
+    CHECK(count == 2);
+}
+
+/* Where recording fails, if only on one rank, is switched off or would hide what is measured, steps are
+ * queued call by call. */
 static void test_not_recorded(const Rig *rig) {
     Rig device = device_rig(rig, "0", "fp32"), off = device;
     off.config.train_record_step = false;
+    off.config.train_epochs = 20;
     Trainer *refused = rig_trainer(&device, rig->comm, 1), *switched_off = rig_trainer(&off, rig->comm, 1),
             *expected = rig_trainer(&device, rig->comm, 1), *profiled = rig_trainer(&device, rig->comm, 1);
     TrainerReport report, other;
     for (int step = 0; step < 4; step++) {
         CHECK_OK(trainer_step(expected, false, &other));
         TapingCounts before = taping_counts();
-        taping_refuse(true);
+        taping_refuse(comm_rank(rig->comm) == comm_size(rig->comm) - 1);
         CHECK_OK(trainer_step(refused, false, &report));
         taping_refuse(false);
         CHECK(same_report(&report, &other) && rig_same_state(refused, expected) && !refused->recording);
+        CHECK(refused->cannot_record == (records(rig) && step > 0));
         CHECK_OK(trainer_step(switched_off, false, &report));
         CHECK(rig_same_state(switched_off, expected) && !switched_off->recording);
         CHECK(taping_counts().replays == before.replays);
@@ -155,6 +172,7 @@ static void test_not_recorded(const Rig *rig) {
         CHECK(rig_same_state(profiled, expected));
         CHECK(taping_counts().replays - before.replays == (records(rig) && step == 1));
     }
+    check_short_queue(switched_off);
     trainer_destroy(refused);
     trainer_destroy(switched_off);
     trainer_destroy(expected);
@@ -192,6 +210,7 @@ static void test_all(const Rig *rig) {
     test_queue(rig);
     test_failure(rig, "4", "fixed");
     test_failure(rig, "0", "fp32");
+    test_not_recorded(rig);
     if (records(rig))
         test_bf16(rig);
 }
@@ -202,7 +221,6 @@ int main(void) {
     Comm other = *rig.comm;
     through_host = &other;
     test_all(&rig);
-    test_not_recorded(&rig);
     if (comm_size(rig.comm) > 1) {
         Rig bf16 = device_rig(&rig, "0", "bf16");
         Trainer *refused = NULL;

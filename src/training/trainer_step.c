@@ -54,22 +54,40 @@ static bool can_record(const Trainer *trainer) {
            (comm_size(comm) == 1 || comm_sums_device_memory(comm));
 }
 
-/* A step that cannot be recorded can still be queued. */
-static void record_work(Trainer *trainer, const Batch *batch) {
+static Status record(Trainer *trainer, const Batch *batch) {
+    Status status = STATUS_OK, ended;
     const Backend *backend = trainer->network->backend;
-    Status status = backend->record_begin();
-    if (status == STATUS_OK) {
-        status = queue_work(trainer, batch);
-        Status ended = backend->record_end(&trainer->recording);
-        status = status == STATUS_OK ? ended : status;
-    }
-    if (status == STATUS_OK)
-        return;
-    log_warning("the training step could not be recorded and is queued call by call: %s", status_message());
+    char message[1024];
+    TRY(backend->record_begin());
+    status = queue_work(trainer, batch);
+    snprintf(message, sizeof message, "%s", status_message());
+    ended = backend->record_end(&trainer->recording);
+    if (status != STATUS_OK) /* the first failure is the one to tell */
+        return status_error(status, "%s", message);
+    return ended;
+done:
+    return status;
+}
+
+/* A step that cannot be recorded can still be queued: on all ranks, which then collect at the same steps.
+ * Collective. */
+static Status record_work(Trainer *trainer, const Batch *batch) {
+    Status status = STATUS_OK;
+    const Backend *backend = trainer->network->backend;
+    char reason[1024] = "another rank could not";
+    int64_t failed = record(trainer, batch) != STATUS_OK;
+    if (failed)
+        snprintf(reason, sizeof reason, "%s", status_message());
+    TRY(comm_allreduce_i64(trainer->comm, &failed, 1, COMM_MAX));
+    trainer->cannot_record = failed != 0;
+    if (!trainer->cannot_record)
+        return STATUS_OK;
+    log_warning("the training step could not be recorded and is queued call by call: %s", reason);
     if (trainer->recording)
         backend->recording_release(trainer->recording);
     trainer->recording = NULL;
-    trainer->cannot_record = true;
+done:
+    return status;
 }
 
 Status trainer_queue(Trainer *trainer, bool stop) {
@@ -82,7 +100,7 @@ Status trainer_queue(Trainer *trainer, bool stop) {
     TRY(optimizer_prepare(&trainer->optimizer, step));
     TRY(shards_send(&trainer->shards, &batch, stop));
     if (!trainer->recording && can_record(trainer))
-        record_work(trainer, &batch);
+        TRY(record_work(trainer, &batch));
     if (trainer->recording && can_record(trainer))
         TRY(trainer->network->backend->replay(trainer->recording));
     else
@@ -95,10 +113,20 @@ done:
 
 /* ---- reports ---- */
 
+/* Launches block the host where too many (about a thousand) are queued. While sums over ranks are among them
+ * that must not happen, since only trainer_collect notices that another rank died. */
+static int64_t queue_limit(const Trainer *trainer) {
+    enum { QUEUED_CALL_BY_CALL = 2 };
+    if (!works_behind(trainer))
+        return 1;
+    return comm_sums_device_memory(trainer->comm) && !trainer->recording ? QUEUED_CALL_BY_CALL
+                                                                         : TRAINER_QUEUE;
+}
+
 bool trainer_must_collect(const Trainer *trainer) {
     int64_t next = trainer->progress.step + trainer->queued;
-    return trainer->queued >= (works_behind(trainer) ? TRAINER_QUEUE : 1) ||
-           next % trainer->steps_per_epoch == 0 || next >= trainer->total_steps;
+    return trainer->queued >= queue_limit(trainer) || next % trainer->steps_per_epoch == 0 ||
+           next >= trainer->total_steps;
 }
 
 /* The same error on every rank. */

@@ -129,21 +129,24 @@ bool trainer_must_collect(const Trainer *trainer) {
            next >= trainer->total_steps;
 }
 
-/* The same error on every rank. */
+/* The same error on every rank. shard: -1 where the sum over all of them does not tell which it was. */
 static Status report_not_finite(Trainer *trainer, const Batch *batch, int64_t shard) {
     char images[256] = "";
     int used = 0;
     int64_t begin = shard * trainer->shards.samples;
-    for (int64_t i = begin; i < begin + trainer->shards.samples && i < batch->count && used < 230; i++)
+    if (shard >= 0)
+        used = snprintf(images, sizeof images, " in shard %lld, training images ", (long long)shard);
+    for (int64_t i = begin;
+         shard >= 0 && i < begin + trainer->shards.samples && i < batch->count && used < 230; i++)
         used += snprintf(images + used, sizeof images - (size_t)used, "%s%u", i > begin ? ", " : "",
                          batch->index[i]);
     return comm_agree(
         trainer->comm,
-        status_error(STATUS_FAILURE,
-                     "step %lld (epoch %lld): the loss or a gradient is not finite (or beyond 8192) in "
-                     "shard %lld, training images %s; a lower train.lr or train.clip_norm may help",
-                     (long long)trainer->progress.step, (long long)trainer->progress.epoch, (long long)shard,
-                     images));
+        status_error(
+            STATUS_FAILURE,
+            "step %lld (epoch %lld): the loss or a gradient is not finite (or beyond 8192)%s; a lower "
+            "train.lr or train.clip_norm may help",
+            (long long)trainer->progress.step, (long long)trainer->progress.epoch, images));
 }
 
 /* The step after those in `progress`, which it joins. */
@@ -154,7 +157,7 @@ static Status report_step(Trainer *trainer, const UpdateRecord *record, TrainerR
     ShardsResult result;
     TRY(shards_result(&trainer->shards, record->tail, &result));
     if (!result.finite || !isfinite(record->gradient_norm))
-        return report_not_finite(trainer, &batch, result.finite ? 0 : result.bad_shard);
+        return report_not_finite(trainer, &batch, result.bad_shard);
     *report = (TrainerReport){
         .step = progress->step + 1,
         .epoch = progress->epoch,

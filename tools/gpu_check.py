@@ -6,6 +6,7 @@
   autocast VECTORS LOG    PyTorch's own bf16 error on the test vectors, beside test_network's (LOG) on the same data
   bench NAME JSON LIST    adds a benchmark's object to LIST (one object a line) and prints its median
   table LIST              all benchmarks, and ratios to our training step
+  sampling A B            metrics.json of drawing 128 images and several times as many: seconds of each and of 128 more
   ceilings                copy bandwidth, a large bf16 matrix product, launch latency
   report-seconds LIST     expected seconds of the report's 80 epochs at our benchmark's speed
   loss METRICS            final epoch mean loss; fails above the report's
@@ -119,6 +120,18 @@ def command_table(listing):
         print(f"{result['name']:<24} {result['median_s'] * 1e3:10.3f} {result.get('images_per_s', 0):10.0f} {ratio}")
 
 
+def command_sampling(*paths):
+    counts, seconds = [], []
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            metrics = json.load(file)
+        counts.append(metrics["count"])
+        seconds.append(metrics["seconds"])
+    more = (seconds[1] - seconds[0]) / (counts[1] - counts[0]) * counts[0]
+    print(f"{counts[0]} images, {metrics['steps']} steps each: {seconds[0]:.3f} s; {counts[1]}: {seconds[1]:.3f} s, so "
+          f"{more:.3f} s for {counts[0]} more (128 in 300 steps: at most 0.3)")
+
+
 def command_ceilings():
     import torch
 
@@ -168,15 +181,16 @@ def command_loss(path):
     with open(path, encoding="utf-8") as file:
         metrics = json.load(file)
     text = (f"{metrics['total_steps']} steps, final epoch mean loss {metrics['final_epoch_mean_loss']:.5f} (at most "
-            f"{REPORT_LOSS}), best {metrics['best_epoch_mean_loss']:.5f}, {metrics['images_per_second']:.0f} images/s")
+            f"{REPORT_LOSS}), best {metrics['best_epoch_mean_loss']:.5f}, {metrics['images_per_second']:.0f} images/s, "
+            f"{metrics['training_seconds']:.1f} s of training (at most 75 in all)")
     if not metrics["final_epoch_mean_loss"] <= REPORT_LOSS:
         sys.exit(text)
     print(text)
 
 
 COMMANDS = {"losses": command_losses, "step": command_step, "autocast": command_autocast, "bench": command_bench,
-            "table": command_table, "ceilings": command_ceilings, "report-seconds": command_report_seconds,
-            "loss": command_loss}
+            "table": command_table, "sampling": command_sampling, "ceilings": command_ceilings,
+            "report-seconds": command_report_seconds, "loss": command_loss}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:

@@ -67,7 +67,7 @@ export OMP_WAIT_POLICY=passive DDPM_MPI_SHARE_DEVICES=1
 # ---------------------------------------------------------------- running steps
 
 set -m # every step is a process group, which a time limit can end as one
-names=() pids=() limits=() begins=()
+names=() pids=() limits=() begins=() outputs=
 failures=0
 
 remaining() { echo $((seconds - SECONDS)); }
@@ -98,6 +98,8 @@ start() {
         return 0
     fi
     [ "$limit" -le "$((left - 3))" ] || limit=$((left - 3))
+    outputs=$work/outputs/$name # a folder of its own: steps may run at the same time
+    mkdir -p "$outputs"
     "$@" >"$work/$name.log" 2>&1 </dev/null &
     names+=("$name") pids+=($!) limits+=("$limit") begins+=("$SECONDS")
 }
@@ -162,7 +164,8 @@ launch() {
         [ "$rank" -eq 0 ] || apps+=(:)
         apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 "$@")
     done
-    mpirun --bind-to none --oversubscribe "${apps[@]}"
+    # shellcheck disable=SC2086
+    mpirun --bind-to none --oversubscribe ${launcher_options:-} "${apps[@]}"
 }
 
 run_test() { # NAME [ARGUMENT]...
@@ -179,17 +182,16 @@ else
 fi
 small=(--set "data.dir=$data" --set "data.limit=$limit" --set "model.channels=$channels" --set "model.groups=$groups"
     --set model.time_dim=32 --set "train.batch=$batch" --set "train.shard=$shard" --set train.epochs=1000
-    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --set diffusion.steps=24
-    --outputs "$work/outputs")
+    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --set diffusion.steps=24)
 
 train() { # RANKS RUN STEPS DEVICE PRECISION [OPTION]...
     local ranks=$1 run=$2 count=$3 where=$4 precision=$5
     shift 5
-    launch "$ranks" "$program" train "${small[@]}" --set "train.max_steps=$count" --run "$run" --device "$where" \
-        --set "train.precision=$precision" "$@"
+    launch "$ranks" "$program" train "${small[@]}" --outputs "$outputs" --set "train.max_steps=$count" --run "$run" \
+        --device "$where" --set "train.precision=$precision" "$@"
 }
 
-run_path() { echo "$work/outputs/$1"; }
+run_path() { echo "$outputs/$1"; }
 
 same_run() { # RUN RUN: bits of the checkpoints, and every step
     "$python" tests/compare_h5.py --attributes step,epoch "$(run_path "$1")/checkpoints/latest.h5" \
@@ -273,15 +275,21 @@ resume() {
 }
 
 ranks_float() { # sums in float, one shard per rank: to rounding, and the same bits again
-    local sum=(--set train.shard=0 --set train.gradient_sum=fp32 --set threads=1)
-    train 1 float1 "$steps" "$device" fp32 "${sum[@]}" || return 1
-    train 2 float2 "$steps" "$device" fp32 "${sum[@]}" || return 1
-    "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path float2)/steps.jsonl" || return 1
-    train 2 again2 "$steps" "$device" fp32 "${sum[@]}" || return 1
+    local sum=(--set train.shard=0 --set train.gradient_sum=fp32 --set threads=1) count=$((steps / 2)) ranks
+    train 1 float1 "$count" "$device" fp32 "${sum[@]}" || return 1
+    for ranks in 2 4; do
+        train "$ranks" "float$ranks" "$count" "$device" fp32 "${sum[@]}" || return 1
+        "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path "float$ranks")/steps.jsonl" ||
+            return 1
+    done
+    train 2 again2 "$count" "$device" fp32 "${sum[@]}" || return 1
     same_run float2 again2 || return 1
-    [ "$device" = cuda ] || return 0 # MPI has no sum of bf16
-    train 2 halves2 "$steps" "$device" fp32 "${sum[@]}" --set train.gradient_sum=bf16 || return 1
-    "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path halves2)/steps.jsonl" 100
+    if [ "$device" = cuda ]; then # MPI has no sum of bf16
+        train 2 halves2 "$count" "$device" fp32 "${sum[@]}" --set train.gradient_sum=bf16 || return 1
+        "$python" tools/gpu_check.py losses "$(run_path float1)/steps.jsonl" "$(run_path halves2)/steps.jsonl" 100 ||
+            return 1
+    fi
+    echo "1, 2 and 4 ranks together to rounding; twice the same bits on 2"
 }
 
 recorded() { # one step recorded and replayed, against kernels queued one by one: the same bits, and quietly
@@ -297,12 +305,16 @@ recorded() { # one step recorded and replayed, against kernels queued one by one
             same_run "recorded-$name" "queued-$name" || return 1
         done
     done
-    [ "$device" = cuda ] || return 0
+    echo "recorded steps bit-identical with queued ones ($(precisions); both kinds of sums)"
+}
+
+recorded_ranks() { # with NCCL's sums in the recording
+    needs_gpu
     train 2 recorded2 40 "$device" bf16 --set train.shard=0 2>&1 | tee "$work/recorded2" || return 1
     train 2 queued2 40 "$device" bf16 --set train.shard=0 --set train.record_step=false || return 1
     ! grep -q 'could not be recorded' "$work/recorded2" || { echo "not recorded on 2 ranks: see the log"; return 1; }
     same_run recorded2 queued2 || return 1
-    echo "recorded steps bit-identical with queued ones ($(precisions); both kinds of sums; 2 ranks)"
+    echo "recorded steps bit-identical with queued ones on 2 ranks"
 }
 
 rank_pid() { # MARK RANK
@@ -333,7 +345,9 @@ killed() {
     kill -KILL "$pid"
     wait "$job" || status=$?
     echo "exit status $status after $((SECONDS - begin)) s"
-    [ "$status" -ne 0 ] && [ $((SECONDS - begin)) -le 30 ] || return 1
+    # a launcher that was told to go on after failures counts them as successes
+    [ "$status" -ne 0 ] || [ -n "${launcher_options:-}" ] || return 1
+    [ $((SECONDS - begin)) -le 30 ] || return 1
     sleep 1.5 # ranks outlive a killed launcher by a second
     ! rank_pid "$GPU_CHECK_MARK" 0 || { echo "rank 0 is still there"; return 1; }
     unset GPU_CHECK_MARK
@@ -343,25 +357,39 @@ killed() {
     echo "rank 1 killed: the job ended with status $status and went on from step $before"
 }
 
+left_alone() { # the launcher does not end the other ranks: the program must notice by itself
+    needs_gpu
+    launcher_options=--enable-recovery killed
+}
+
+# tiny PRECISION BATCH SHARD STEPS [COMMAND]...: a training of almost nothing, started by COMMAND
+tiny() {
+    local precision=$1 batch=$2 shard=$3 count=$4
+    shift 4
+    on_device "$@" "$program" train "${small[@]}" --outputs "$outputs" --device "$device" --set data.limit=16 \
+        --set 'model.channels=[8,16,24]' --set model.groups=4 --set "train.batch=$batch" --set "train.shard=$shard" \
+        --set "train.max_steps=$count" --set train.validation_images=8 --set diffusion.steps=4 \
+        --set "train.precision=$precision" --set sample.count=4 --run "tiny-$precision-$shard-$#"
+}
+
 sanitizer() {
     needs_gpu
-    local tool name
+    local tool name memcheck setting
     tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) ||
         skip "no compute-sanitizer"
+    on_device "$tool" --tool memcheck "$bin/test_update" cuda >"$work/probe" 2>&1
+    ! grep 'Device not supported' "$work/probe" || skip "compute-sanitizer does not work on this machine"
     for name in test_routines test_update test_reverse; do
         on_device "$tool" --tool memcheck --error-exitcode 9 "$bin/$name" cuda || return 1
         on_device "$tool" --tool racecheck --error-exitcode 9 "$bin/$name" cuda || return 1
     done
-    for precision in $(precisions); do # libraries probe with calls that may fail: only memory errors count
-        on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 \
-            "$program" train "${small[@]}" --device "$device" --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=8 \
-            --set train.shard=8 --set train.max_steps=2 --set train.validation_images=8 --set diffusion.steps=4 \
-            --set "train.precision=$precision" --run "sanitizer-$precision" || return 1
+    # Libraries probe with calls that may fail: only memory errors count. Each first without the tool, which would
+    # slow down the choice of cuDNN's engines.
+    memcheck=("$tool" --tool memcheck --report-api-errors no --error-exitcode 9)
+    for setting in "fp32 8 8 2" "bf16 8 8 2" "bf16 6 0 4"; do
+        # shellcheck disable=SC2086
+        tiny $setting && tiny $setting "${memcheck[@]}" || return 1
     done
-    on_device "$tool" --tool memcheck --report-api-errors no --error-exitcode 9 \
-        "$program" train "${small[@]}" --device "$device" --set data.limit=16 --set 'model.channels=[8,16,24]' --set model.groups=4 --set train.batch=6 \
-        --set train.shard=0 --set train.max_steps=4 --set train.validation_images=8 --set diffusion.steps=4 \
-        --run sanitizer-float || return 1
     grep -c 'ERROR SUMMARY: 0 errors' "$work/sanitizer.log" | sed 's/$/ runs without errors/'
 }
 
@@ -391,6 +419,21 @@ bench() { # train|sample PRECISION [OPTION]...
     "$python" tools/gpu_check.py bench "ours $name" "$work/bench.json" "$out/bench.json"
 }
 
+sampling() { # every step of ancestral sampling by the command itself: 128 images at once, and 5 times 128
+    local count drawn=0 network=()
+    [ "$device" = cpu ] || network=(--set 'model.channels=[64,128,256]' --set model.time_dim=256
+        --set diffusion.steps=300 --set train.shard=0)
+    train 1 trained 2 "$device" "$([ "$device" = cuda ] && echo bf16 || echo fp32)" "${network[@]}" \
+        --set sample.count=1 || return 1
+    for count in 128 640; do
+        [ "$device" = cuda ] || count=$((count / 64))
+        on_device "$program" sample --checkpoint "$(run_path trained)" --count "$count" --weights raw \
+            --device "$device" --outputs "$outputs" --run "drawn$count" || return 1
+        cp "$(run_path "drawn$count")/metrics.json" "$work/drawn.$((++drawn)).json"
+    done
+    "$python" tools/gpu_check.py sampling "$work/drawn.1.json" "$work/drawn.2.json"
+}
+
 torch_bench() { # NAME [OPTION]...
     local name=$1 sizes=(--batch 128 --steps 50 --warmup 20)
     shift
@@ -416,7 +459,7 @@ report() {
     need=$("$python" tools/gpu_check.py report-seconds "$out/bench.json") || skip "no bench of our training step"
     [ "$need" -le "$(($(remaining) - 5))" ] || skip "needs about $need s, $(remaining) s left"
     on_device "$program" train --config configs/report.json --set "data.dir=$data" --set train.validation_images=1000 \
-        --device "$device" --outputs "$work/outputs" --run report || return 1
+        --device "$device" --outputs "$outputs" --run report || return 1
     cp "$(run_path report)/metrics.json" "$out/report_metrics.json"
     "$python" tools/gpu_check.py loss "$out/report_metrics.json"
 }
@@ -425,40 +468,48 @@ report() {
 step machine 30 machine
 step host_math 30 host_math
 step routines 60 routines
-if [ "$device" = cuda ]; then # three processes at a time: these are not timed
+# Several at a time: these are not timed, and share the GPU.
+if [ "$device" = cuda ]; then
     for precision in fp32 tf32 bf16; do start "network_$precision" 120 network "$precision"; done
     collect
     for precision in fp32 tf32 bf16; do start "ops_$precision" 150 ops "$precision"; done
+    start sanitizer 180 sanitizer
     collect
 else
     step network_fp32 120 network fp32
     step ops_fp32 150 ops fp32
+    step sanitizer 180 sanitizer
 fi
-step autocast 60 autocast
-step learning 90 learning
-step resume 60 resume
+start autocast 60 autocast
+start learning 120 learning
+start resume 120 resume
+start recorded 150 recorded
+collect
 step ranks 90 ranks
 step ranks_float 90 ranks_float
-step recorded 90 recorded
-step killed 90 killed
+step recorded_ranks 60 recorded_ranks
+step killed 60 killed
+# Timed: one at a time, what was asked for first.
+bf16=$([ "$device" = cuda ] && echo bf16 || echo fp32)
+best=()
+[ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
 step ceilings 30 ceilings
-for precision in $(precisions "bf16 tf32 fp32"); do
-    step "train_$precision" 60 bench train "$precision"
-done
+step "train_$bf16" 60 bench train "$bf16"
+step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
+step sampling 60 sampling
+step report 400 report
+step kernels 60 kernels
+step sample_bench 40 bench sample "$bf16"
+step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
+step torch_eager 60 torch_bench torch_eager "${best[@]}"
 if [ "$device" = cuda ]; then # what the recording and the sums in float are worth
     step train_queued 60 bench train bf16 --set train.record_step=false
     step train_fixed 60 bench train bf16 --set train.shard=128
+    step train_tf32 60 bench train tf32
+    step train_fp32 60 bench train fp32
 fi
-step "sample_bench" 40 bench sample "$([ "$device" = cuda ] && echo bf16 || echo fp32)"
-best=()
-[ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
-step torch_eager 60 torch_bench torch_eager "${best[@]}"
-step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
 step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
-step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
-step kernels 60 kernels
-step sanitizer 120 sanitizer
-step report 400 report
+step left_alone 60 left_alone
 
 $list && exit 0
 "$python" tools/gpu_check.py table "$out/bench.json" | tee -a "$out/results.txt"

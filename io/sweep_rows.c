@@ -11,7 +11,8 @@
 #define GAP 30.0
 #define TICKS 6
 #define TICK_LENGTH 4.0
-#define PADDING 0.06 /* of the range, at both ends */
+#define PADDING 0.06     /* of the range, at both ends */
+#define LEAST_RANGE 1e-9 /* less is rounding: all measures are of images in [-1, 1], shares or ratios */
 
 static const double dashes[] = {5, 3.5};
 
@@ -45,8 +46,8 @@ static void find_axis(const SweepSummary *summary, int metric, Rows *rows) {
         low = fmin(low, target);
         high = fmax(high, target);
     }
-    if (!(low < high)) {
-        double reach = low == 0 ? 1 : 0.1 * fabs(low);
+    if (!logarithmic && !(high - low > LEAST_RANGE)) {
+        double reach = fabs(low) < LEAST_RANGE ? 1 : 0.1 * fabs(low);
         low -= reach;
         high += reach;
     }

@@ -90,7 +90,8 @@ bool sweep_is_logarithmic(const SweepSummary *summary, int metric) {
             high = fmax(high, mean);
         }
     const SweepMetric *row = &summary->metrics[metric];
-    bool unbounded = row->direction == SWEEP_LOWER || (row->direction == SWEEP_TARGET && row->target >= 1);
+    bool lower = row->direction == SWEEP_LOWER && strcmp(sweep_metric_name(row), "tv") != 0;
+    bool unbounded = lower || (row->direction == SWEEP_TARGET && row->target >= 1);
     return unbounded && low > 0 && high > LOGARITHMIC_FROM * low;
 }
 

@@ -38,8 +38,8 @@ double sweep_target(const SweepSummary *summary, int metric, int fraction);
 /* "lower is better", ...; NULL where there is nothing to say. */
 const char *sweep_direction_note(const SweepMetric *metric);
 
-/* Whether the measure is better shown on a logarithmic axis: no share, only positive means, the largest over
- * ten times the smallest. */
+/* Whether the measure is better shown on a logarithmic axis: no share (coverage, right, tv), only positive
+ * means, the largest over ten times the smallest. */
 bool sweep_is_logarithmic(const SweepSummary *summary, int metric);
 
 /* [low, high] of the cell as an axis can show it: both the mean if one is not finite; low within a factor of

@@ -61,7 +61,7 @@ static bool run_is_active(const Run *run) {
 /* What a step of the progress bar is. */
 static const char *progress_unit(const char *command) {
     static const char *const units[][2] = {
-        {"train", "steps"}, {"sample", "samples"}, {"posterior", "draws"}, {"sweep", "units"}};
+        {"train", "steps"}, {"sample", "samples"}, {"posterior", "draws"}, {"sweep", "draws"}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (strcmp(command, units[i][0]) == 0)
             return units[i][1];

@@ -146,7 +146,8 @@ static void test_posterior(int kind) {
     prior_destroy(prior);
 }
 
-/* The mixture is a test of mode weights: ten modes far apart, of which several remain at half the pixels. */
+/* The mixture is a test of mode weights: of its ten modes several remain where half the pixels are observed.
+ */
 static void test_mixture_is_ambiguous(void) {
     enum { TRUTHS = 400 };
     Prior *prior = NULL;

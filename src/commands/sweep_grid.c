@@ -18,7 +18,7 @@ enum {
 #define GOOD_FILLING 0.97 /* of the slots of all workers' batches */
 
 /* Batches of each worker in a group: all workers wait for the slowest at its end. */
-#define GOOD_ROUNDS 8
+#define GOOD_ROUNDS 16
 
 /* ---- samplers ---- */
 

@@ -121,10 +121,24 @@ void hdf5_close(Hdf5File *file) {
     free(file);
 }
 
+/* Creates the file by this name with `access`, in the 1.10 format and without time stamps. */
+static Status create_file(Hdf5File *file, const char *name, hid_t access) {
+    Status status = STATUS_OK;
+    hid_t creation = H5I_INVALID_HID;
+    TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
+    TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
+    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
+    TRY_HDF5(file->id = H5Fcreate(name, H5F_ACC_TRUNC, creation, access), "create",
+             file->on_disk ? "the file" : "the file in memory");
+done:
+    hdf5_release(creation);
+    return status;
+}
+
 Status hdf5_create(const char *path, Hdf5File **out) {
     Status status = STATUS_OK;
     Hdf5File *file = NULL;
-    hid_t access = H5I_INVALID_HID, creation = H5I_INVALID_HID;
+    hid_t access = H5I_INVALID_HID;
     char nowhere[FILE_PATH_BYTES + sizeof NOWHERE];
     *out = NULL;
     TRY(file_new(path, true, &file));
@@ -138,15 +152,11 @@ Status hdf5_create(const char *path, Hdf5File **out) {
     TRY_HDF5(access = H5Pcreate(H5P_FILE_ACCESS), "create", "the file's access properties");
     TRY_HDF5(H5Pset_fapl_core(access, IMAGE_GROWTH_BYTES, false), "choose", "a file in memory");
     TRY_HDF5(H5Pset_file_image_callbacks(access, &callbacks), "choose", "the memory of the file");
-    TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
-    TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
-    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
-    TRY_HDF5(file->id = H5Fcreate(nowhere, H5F_ACC_TRUNC, creation, access), "create", "the file in memory");
+    TRY(create_file(file, nowhere, access));
     *out = file;
     file = NULL;
 done:
     hdf5_release(access);
-    hdf5_release(creation);
     hdf5_close(file);
     return status;
 }
@@ -154,22 +164,18 @@ done:
 Status hdf5_create_on_disk(const char *path, Hdf5File **out) {
     Status status = STATUS_OK;
     Hdf5File *file = NULL;
-    hid_t access = H5I_INVALID_HID, creation = H5I_INVALID_HID;
+    hid_t access = H5I_INVALID_HID;
     char temporary[TEMPORARY_PATH_BYTES];
     *out = NULL;
     TRY(file_new(path, true, &file));
     file->on_disk = true;
     temporary_path(file, temporary);
     TRY_HDF5(access = H5Pcreate(H5P_FILE_ACCESS), "create", "the file's access properties");
-    TRY_HDF5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "choose", "the 1.10 format");
-    TRY_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "create", "the file's creation properties");
-    TRY_HDF5(H5Pset_obj_track_times(creation, false), "switch off", "time stamps");
-    TRY_HDF5(file->id = H5Fcreate(temporary, H5F_ACC_TRUNC, creation, access), "create", "the file");
+    TRY(create_file(file, temporary, access));
     *out = file;
     file = NULL;
 done:
     hdf5_release(access);
-    hdf5_release(creation);
     hdf5_close(file);
     return status;
 }

@@ -10,6 +10,7 @@
 #include "diffusion/posterior.h"
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
+#include "tests/test.h"
 
 enum {
     GAUSSIAN_HEIGHT = 5,
@@ -136,6 +137,19 @@ static inline Status gaussian_chain(Gaussian *gaussian, const Backend *backend, 
     for (int64_t k = 0; k < plan->count && status == STATUS_OK; k++)
         status = gaussian_step(gaussian, backend, plan, k, seed, rng_sample, observation, x);
     return status;
+}
+
+/* An observation of the 5 x 3 image; 6 of 15 pixels observed. */
+static inline Observation *small_observation(uint64_t mask_seed, int64_t image_index) {
+    uint8_t image[GAUSSIAN_PIXELS];
+    ObservationSettings settings = {
+        .fraction = 0.4, .mask_seed = mask_seed, .sigma_y = 0.1, .observation_noise = true, .seed = 11};
+    Observation *observation = NULL;
+    for (int p = 0; p < GAUSSIAN_PIXELS; p++)
+        image[p] = (uint8_t)(60 + 9 * p + 5 * image_index);
+    CHECK_OK(
+        observation_create(&settings, image, GAUSSIAN_HEIGHT, GAUSSIAN_WIDTH, image_index, &observation));
+    return observation;
 }
 
 #endif

@@ -1,5 +1,5 @@
 # Sourced by the tests that run the program:  . program.sh PROGRAM
-# Gives: program, root, work (a temporary folder), python, ranks(), check(), refused(), skip(), finish().
+# Gives: program, root, work (a temporary folder), python, ranks(), kill_job(), check(), refused(), skip(), finish().
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -29,6 +29,14 @@ ranks() {
         mpi_command "$count"
         timeout 180 "${MPIRUN[@]}" "$program" "$@"
     fi
+}
+
+# kill_job: SIGKILL to the background command $job, a launcher or one process, and to its children
+kill_job() {
+    local pids
+    pids=$(pgrep -P "$job")
+    # shellcheck disable=SC2086
+    kill -KILL "$job" $pids 2>/dev/null
 }
 
 # check NAME COMMAND...: runs it quietly; a failure is shown and counted.

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD_BYTES = 64, GUARD = 0xa5, MOST_ARRAYS = 16 };
+enum { GUARD_BYTES = 64, GUARD = 0xa5, MOST_ARRAYS = 16, MOST_ROWS = 4 };
 
 typedef struct Placed {
     unsigned char *memory; /* the backend's: guard, array, guard */
@@ -17,6 +17,8 @@ typedef struct Places {
     const Backend *backend;
     Placed list[MOST_ARRAYS];
     int count;
+    void *owned[MOST_ROWS]; /* host memory that `list` names, freed at the end */
+    int owned_count;
     Status status;
 } Places;
 
@@ -73,6 +75,8 @@ static Status finish(Places *places, Status status) {
             status = collect(places, &places->list[i]);
         places->backend->release(places->list[i].memory);
     }
+    for (int i = 0; i < places->owned_count; i++)
+        free(places->owned[i]);
     return status;
 }
 
@@ -154,70 +158,60 @@ Status rig_update(const Backend *backend, UpdateRoutine routine, const UpdateArg
     return finish(&places, places.status == STATUS_OK ? routine(&a) : places.status);
 }
 
+/* Takes over memory that is placed and must stay for the comparison: finish frees it. */
+static void *own(Places *places, void *memory) {
+    places->owned[places->owned_count++] = memory;
+    return memory;
+}
+
 /* Pointers to rows that lie one after another in the backend's memory, NULL where the host's are. */
 static const float *const *place_rows(Places *places, const float *const *rows, int64_t samples,
-                                      int64_t pixels, float *values, const float **addresses) {
-    if (!rows)
+                                      int64_t pixels) {
+    Status status = STATUS_OK;
+    float *values = NULL, *placed;
+    const float **addresses = NULL;
+    if (!rows || places->status != STATUS_OK)
         return NULL;
+    TRY(ALLOCATE(&values, samples * pixels));
+    own(places, values);
+    TRY(ALLOCATE(&addresses, samples));
+    own(places, (void *)addresses);
     for (int64_t n = 0; n < samples; n++)
         if (rows[n])
             memcpy(values + n * pixels, rows[n], (size_t)pixels * sizeof *values);
-    float *placed = place_floats(places, values, samples * pixels, false);
+    placed = place_floats(places, values, samples * pixels, false);
     for (int64_t n = 0; n < samples; n++)
         addresses[n] = rows[n] ? placed + n * pixels : NULL;
     return place(places, addresses, (size_t)samples * sizeof *addresses, false);
+done:
+    places->status = status;
+    return NULL;
 }
 
 Status rig_reverse(const Backend *backend, const ReverseArguments *host) {
-    Status status = STATUS_OK;
     Places places = {.backend = backend};
     ReverseArguments a = *host;
     const int64_t count = host->samples * host->pixels;
-    float *masks = NULL, *ys = NULL;
-    const float **mask_rows = NULL, **y_rows = NULL;
-    TRY(ALLOCATE(&masks, count));
-    TRY(ALLOCATE(&ys, count));
-    TRY(ALLOCATE(&mask_rows, host->samples));
-    TRY(ALLOCATE(&y_rows, host->samples));
     a.seeds = place(&places, host->seeds, (size_t)host->samples * sizeof *host->seeds, false);
     a.rng_samples =
         place(&places, host->rng_samples, (size_t)host->samples * sizeof *host->rng_samples, false);
     a.eps_hat = place_floats(&places, host->eps_hat, count, false);
-    a.mask = place_rows(&places, host->mask, host->samples, host->pixels, masks, mask_rows);
-    a.observed = place_rows(&places, host->observed, host->samples, host->pixels, ys, y_rows);
+    a.mask = place_rows(&places, host->mask, host->samples, host->pixels);
+    a.observed = place_rows(&places, host->observed, host->samples, host->pixels);
     a.x = place_floats(&places, host->x, count, true);
     a.residual = place_floats(&places, host->residual, count, false);
     a.product = place_floats(&places, host->product, count, false);
-    status = finish(&places, places.status == STATUS_OK ? backend->reverse(&a) : places.status);
-done:
-    free(masks);
-    free(ys);
-    free(mask_rows);
-    free(y_rows);
-    return status;
+    return finish(&places, places.status == STATUS_OK ? backend->reverse(&a) : places.status);
 }
 
 Status rig_residual(const Backend *backend, const ResidualArguments *host) {
-    Status status = STATUS_OK;
     Places places = {.backend = backend};
     ResidualArguments a = *host;
     const int64_t count = host->samples * host->pixels;
-    float *masks = NULL, *ys = NULL;
-    const float **mask_rows = NULL, **y_rows = NULL;
-    TRY(ALLOCATE(&masks, count));
-    TRY(ALLOCATE(&ys, count));
-    TRY(ALLOCATE(&mask_rows, host->samples));
-    TRY(ALLOCATE(&y_rows, host->samples));
     a.x = place_floats(&places, host->x, count, false);
     a.eps_hat = place_floats(&places, host->eps_hat, count, false);
-    a.mask = place_rows(&places, host->mask, host->samples, host->pixels, masks, mask_rows);
-    a.observed = place_rows(&places, host->observed, host->samples, host->pixels, ys, y_rows);
+    a.mask = place_rows(&places, host->mask, host->samples, host->pixels);
+    a.observed = place_rows(&places, host->observed, host->samples, host->pixels);
     a.residual = place_floats(&places, host->residual, count, true);
-    status = finish(&places, places.status == STATUS_OK ? backend->residual(&a) : places.status);
-done:
-    free(masks);
-    free(ys);
-    free(mask_rows);
-    free(y_rows);
-    return status;
+    return finish(&places, places.status == STATUS_OK ? backend->residual(&a) : places.status);
 }

@@ -104,19 +104,6 @@ static void test_observation(void) {
     observation_destroy(next);
 }
 
-/* An observation of the 5 x 3 image; every second to third pixel observed. */
-static Observation *small_observation(uint64_t mask_seed, int64_t image_index) {
-    uint8_t image[GAUSSIAN_PIXELS];
-    ObservationSettings settings = {
-        .fraction = 0.4, .mask_seed = mask_seed, .sigma_y = 0.1, .observation_noise = true, .seed = 11};
-    Observation *observation = NULL;
-    for (int p = 0; p < GAUSSIAN_PIXELS; p++)
-        image[p] = (uint8_t)(60 + 9 * p + 5 * image_index);
-    CHECK_OK(
-        observation_create(&settings, image, GAUSSIAN_HEIGHT, GAUSSIAN_WIDTH, image_index, &observation));
-    return observation;
-}
-
 /* ---- the step against the formulas ---- */
 
 typedef struct Textbook {

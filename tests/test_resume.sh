@@ -28,13 +28,6 @@ wait_for_checkpoint() {
     return 1
 }
 
-kill_job() {
-    local pids
-    pids=$(pgrep -P "$job")
-    # shellcheck disable=SC2086
-    kill -KILL "$job" $pids 2>/dev/null
-}
-
 # same RUN: finished, and every bit and step as in the reference
 same() {
     $python "$root/tests/compare_h5.py" --attributes step,epoch "$work/reference/checkpoints/latest.h5" \

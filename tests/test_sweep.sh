@@ -119,11 +119,8 @@ wait_for_parts() {
     return 1
 }
 
-kill_job() {
-    local pids
-    pids=$(pgrep -P "$job")
-    # shellcheck disable=SC2086
-    kill -KILL "$job" $pids 2>/dev/null
+kill_and_wait() {
+    kill_job
     wait "$job" 2>/dev/null
     sleep 1.5 # ranks outlive a killed launcher by a second
 }
@@ -133,7 +130,7 @@ for case in "1 20" "3 90" "2 160"; do
     read -r n count <<<"$case"
     start "$n" killed "${slow[@]}"
     check "killed on $n ranks: it had $count parts" wait_for_parts killed "$count"
-    kill_job
+    kill_and_wait
     check "killed on $n ranks: nothing was lost" test "$(parts killed)" -ge "$count" -a "$(parts killed)" -ge "$before"
     before=$(parts killed)
     echo "$before of 324 units were done"
@@ -216,7 +213,7 @@ folder_state() { # the files of a run, but for its lock
 }
 start 1 half "${slow[@]}"
 check "half a sweep" wait_for_parts half 10
-kill_job
+kill_and_wait
 folder_state "$work/half" >"$work/half.before"
 half=("$program" "${slow[@]}" --run half)
 refused "another grid" 2 half sweep.fractions '0.5, 0.2, 0.9' 0.3 -- "${half[@]}" --fractions "[0.3]"

@@ -182,16 +182,14 @@ static float *packed_bias(const PreparedOp *op, const State *state) {
 static Status pack(PreparedOp *op, const void *const *inputs) {
     Status status = STATUS_OK;
     const State *state = op->state;
-    cudaStream_t stream = cuda_context()->stream;
     if (single_channel_wants(&op->description))
         return single_channel_pack(op, inputs);
     const CudnnConvolution *c = &state->convolution;
-    TRY(cuda_pack_weights(inputs[1], op->packed, c->weights_type, c->small_c, c->large_c, tap_count(c),
-                          stream));
+    TRY(cuda_pack_weights(inputs[1], op->packed, c->weights_type, c->small_c, c->large_c, tap_count(c)));
     if (state->pass->bias)
         TRY(CHECK_CUDA(cudaMemcpyAsync(packed_bias(op, state), inputs[2],
                                        (size_t)biased_shape(op, state).d[3] * sizeof(float),
-                                       cudaMemcpyDeviceToDevice, stream)));
+                                       cudaMemcpyDeviceToDevice, cuda_context()->stream)));
 done:
     return status;
 }
@@ -209,15 +207,14 @@ static void *tensor(Operand operand, const void *const *inputs, void *const *out
 static Status run_data(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
     Status status = STATUS_OK;
     const State *state = op->state;
-    const CudaContext *context = cuda_context();
     Shape y = op->description.outputs[0];
     if (single_channel_wants(&op->description))
         return single_channel_run(op, inputs, outputs, scratch);
-    TRY(cudnn_plan_run(state->plan, context->cudnn, tensor(state->pass->large, inputs, outputs), op->packed,
-                       tensor(state->pass->small, inputs, outputs), aligned(scratch)));
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(state->pass->large, inputs, outputs),
+                       op->packed, tensor(state->pass->small, inputs, outputs), aligned(scratch)));
     if (state->pass->bias)
-        TRY(cuda_add_bias(outputs[0], state->convolution.type, packed_bias(op, state), pixel_count(y), y.d[3],
-                          context->stream));
+        TRY(cuda_add_bias(outputs[0], state->convolution.type, packed_bias(op, state), pixel_count(y),
+                          y.d[3]));
 done:
     return status;
 }
@@ -226,18 +223,16 @@ static Status run_parameters(const PreparedOp *op, const void *const *inputs, vo
                              void *scratch) {
     Status status = STATUS_OK;
     const State *state = op->state;
-    const CudaContext *context = cuda_context();
     if (single_channel_wants(&op->description))
         return single_channel_run(op, inputs, outputs, scratch);
     const CudnnConvolution *c = &state->convolution;
     Shape dy = biased_shape(op, state);
     char *workspace = aligned(scratch), *gradient = workspace + align_up(state->plan->workspace_bytes);
     char *partial = gradient + state->weights_bytes;
-    TRY(cudnn_plan_run(state->plan, context->cudnn, tensor(state->pass->large, inputs, outputs), gradient,
-                       tensor(state->pass->small, inputs, outputs), workspace));
-    TRY(cuda_unpack_weights(gradient, c->weights_type, outputs[0], c->small_c, c->large_c, tap_count(c),
-                            context->stream));
-    TRY(cuda_sum_pixels(inputs[1], c->type, outputs[1], pixel_count(dy), dy.d[3], partial, context->stream));
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(state->pass->large, inputs, outputs),
+                       gradient, tensor(state->pass->small, inputs, outputs), workspace));
+    TRY(cuda_unpack_weights(gradient, c->weights_type, outputs[0], c->small_c, c->large_c, tap_count(c)));
+    TRY(cuda_sum_pixels(inputs[1], c->type, outputs[1], pixel_count(dy), dy.d[3], partial));
 done:
     return status;
 }

@@ -2,7 +2,7 @@
 
 #include <cuda_bf16.h>
 
-#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/launch.cuh"
 
 namespace {
 
@@ -139,10 +139,10 @@ __global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count,
 }
 
 template <typename T, int WIDTH>
-Status launch_add_bias(void *y, const float *bias, int64_t pixels, int64_t channels, cudaStream_t stream) {
+Status launch_add_bias(void *y, const float *bias, int64_t pixels, int64_t channels) {
     int64_t vectors = pixels * channels / WIDTH;
-    add_bias<T, WIDTH><<<blocks_for(vectors), THREADS, 0, stream>>>((T *)y, bias, vectors, channels / WIDTH);
-    return cuda_check_launch("add_bias");
+    return cuda_launch("add_bias", add_bias<T, WIDTH>, blocks_for(vectors), THREADS, 0, (T *)y, bias, vectors,
+                       channels / WIDTH);
 }
 
 int64_t chunk_count(int64_t pixels) {
@@ -150,52 +150,45 @@ int64_t chunk_count(int64_t pixels) {
 }
 
 template <typename T, int WIDTH>
-Status launch_sum_pixels(const void *values, float *sums, int64_t pixels, int64_t channels, float *partial,
-                         cudaStream_t stream) {
-    Status status;
+Status launch_sum_pixels(const void *values, float *sums, int64_t pixels, int64_t channels, float *partial) {
+    Status status = STATUS_OK;
     int64_t vectors = channels / WIDTH, lanes = vectors < THREADS ? vectors : THREADS;
     dim3 grid((unsigned)chunk_count(pixels), (unsigned)((vectors + lanes - 1) / lanes));
-    sum_chunks<T, WIDTH>
-        <<<grid, THREADS, 0, stream>>>((const T *)values, partial, pixels, channels, (int)lanes);
-    status = cuda_check_launch("sum_chunks");
-    if (status != STATUS_OK)
-        return status;
-    add_chunks<<<(unsigned)((channels + WARP - 1) / WARP), dim3(WARP, FINAL_ROWS), 0, stream>>>(
-        partial, sums, chunk_count(pixels), channels);
-    return cuda_check_launch("add_chunks");
+    TRY(cuda_launch("sum_chunks", sum_chunks<T, WIDTH>, grid, THREADS, 0, (const T *)values, partial, pixels,
+                    channels, (int)lanes));
+    TRY(cuda_launch("add_chunks", add_chunks, (unsigned)((channels + WARP - 1) / WARP),
+                    dim3(WARP, FINAL_ROWS), 0, partial, sums, chunk_count(pixels), channels));
+done:
+    return status;
 }
 
 } // namespace
 
 Status cuda_pack_weights(const float *plain, void *packed, DataType type, int64_t outer, int64_t inner,
-                         int64_t taps, cudaStream_t stream) {
+                         int64_t taps) {
     unsigned blocks = blocks_for(outer * inner * taps);
-    if (type == DATA_BF16)
-        pack<<<blocks, THREADS, 0, stream>>>(plain, (__nv_bfloat16 *)packed, outer, inner, taps);
-    else
-        pack<<<blocks, THREADS, 0, stream>>>(plain, (float *)packed, outer, inner, taps);
-    return cuda_check_launch("pack_weights");
+    return type == DATA_BF16 ? cuda_launch("pack_weights", pack<__nv_bfloat16>, blocks, THREADS, 0, plain,
+                                           (__nv_bfloat16 *)packed, outer, inner, taps)
+                             : cuda_launch("pack_weights", pack<float>, blocks, THREADS, 0, plain,
+                                           (float *)packed, outer, inner, taps);
 }
 
 Status cuda_unpack_weights(const void *packed, DataType type, float *plain, int64_t outer, int64_t inner,
-                           int64_t taps, cudaStream_t stream) {
+                           int64_t taps) {
     unsigned blocks = blocks_for(outer * inner * taps);
-    if (type == DATA_BF16)
-        unpack<<<blocks, THREADS, 0, stream>>>((const __nv_bfloat16 *)packed, plain, outer, inner, taps);
-    else
-        unpack<<<blocks, THREADS, 0, stream>>>((const float *)packed, plain, outer, inner, taps);
-    return cuda_check_launch("unpack_weights");
+    return type == DATA_BF16 ? cuda_launch("unpack_weights", unpack<__nv_bfloat16>, blocks, THREADS, 0,
+                                           (const __nv_bfloat16 *)packed, plain, outer, inner, taps)
+                             : cuda_launch("unpack_weights", unpack<float>, blocks, THREADS, 0,
+                                           (const float *)packed, plain, outer, inner, taps);
 }
 
-Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels,
-                     cudaStream_t stream) {
+Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels) {
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0
-                   ? launch_add_bias<__nv_bfloat16, BF16_WIDTH>(y, bias, pixels, channels, stream)
-                   : launch_add_bias<__nv_bfloat16, 1>(y, bias, pixels, channels, stream);
-    return channels % FLOAT_WIDTH == 0
-               ? launch_add_bias<float, FLOAT_WIDTH>(y, bias, pixels, channels, stream)
-               : launch_add_bias<float, 1>(y, bias, pixels, channels, stream);
+                   ? launch_add_bias<__nv_bfloat16, BF16_WIDTH>(y, bias, pixels, channels)
+                   : launch_add_bias<__nv_bfloat16, 1>(y, bias, pixels, channels);
+    return channels % FLOAT_WIDTH == 0 ? launch_add_bias<float, FLOAT_WIDTH>(y, bias, pixels, channels)
+                                       : launch_add_bias<float, 1>(y, bias, pixels, channels);
 }
 
 size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels) {
@@ -203,22 +196,20 @@ size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels) {
 }
 
 Status cuda_sum_pixels(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels,
-                       void *scratch, cudaStream_t stream) {
+                       void *scratch) {
     float *partial = (float *)scratch;
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0
-                   ? launch_sum_pixels<__nv_bfloat16, BF16_WIDTH>(values, sums, pixels, channels, partial,
-                                                                  stream)
-                   : launch_sum_pixels<__nv_bfloat16, 1>(values, sums, pixels, channels, partial, stream);
+                   ? launch_sum_pixels<__nv_bfloat16, BF16_WIDTH>(values, sums, pixels, channels, partial)
+                   : launch_sum_pixels<__nv_bfloat16, 1>(values, sums, pixels, channels, partial);
     return channels % FLOAT_WIDTH == 0
-               ? launch_sum_pixels<float, FLOAT_WIDTH>(values, sums, pixels, channels, partial, stream)
-               : launch_sum_pixels<float, 1>(values, sums, pixels, channels, partial, stream);
+               ? launch_sum_pixels<float, FLOAT_WIDTH>(values, sums, pixels, channels, partial)
+               : launch_sum_pixels<float, 1>(values, sums, pixels, channels, partial);
 }
 
-Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed, cudaStream_t stream) {
-    if (type == DATA_BF16)
-        fill_random<<<blocks_for(count), THREADS, 0, stream>>>((__nv_bfloat16 *)values, count, seed);
-    else
-        fill_random<<<blocks_for(count), THREADS, 0, stream>>>((float *)values, count, seed);
-    return cuda_check_launch("fill_random");
+Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed) {
+    return type == DATA_BF16 ? cuda_launch("fill_random", fill_random<__nv_bfloat16>, blocks_for(count),
+                                           THREADS, 0, (__nv_bfloat16 *)values, count, seed)
+                             : cuda_launch("fill_random", fill_random<float>, blocks_for(count), THREADS, 0,
+                                           (float *)values, count, seed);
 }

@@ -17,24 +17,23 @@ extern "C" {
 /* packed[o, tap, i] = plain[o, i, tap], rounded to `type`: (outer, inner, taps) float to (outer, taps,
  * inner). */
 Status cuda_pack_weights(const float *plain, void *packed, DataType type, int64_t outer, int64_t inner,
-                         int64_t taps, cudaStream_t stream);
+                         int64_t taps);
 
 /* plain[o, i, tap] = packed[o, tap, i]: the way back, for gradients. */
 Status cuda_unpack_weights(const void *packed, DataType type, float *plain, int64_t outer, int64_t inner,
-                           int64_t taps, cudaStream_t stream);
+                           int64_t taps);
 
 /* y[pixel, c] += bias[c]; y (pixels, channels) of `type`, 16-byte aligned. */
-Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels,
-                     cudaStream_t stream);
+Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels);
 
 /* sums[c] = sum of values[pixel, c] over pixels, in an order that depends on pixels and channels alone;
  * values 16-byte aligned, scratch: cuda_sum_pixels_bytes. */
 Status cuda_sum_pixels(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels,
-                       void *scratch, cudaStream_t stream);
+                       void *scratch);
 size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels);
 
 /* Numbers in [-1, 1) for timing; not the program's random numbers. */
-Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed, cudaStream_t stream);
+Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed);
 
 #ifdef __cplusplus
 }

@@ -48,10 +48,6 @@ Status cudnn_check(int cudnn_status, const char *call) {
                         message);
 }
 
-Status cuda_check_launch(const char *kernel) {
-    return cuda_check(cudaGetLastError(), kernel);
-}
-
 Status cuda_synchronize(void) {
     return CHECK_CUDA(cudaStreamSynchronize(state.context.stream));
 }
@@ -126,7 +122,7 @@ Status cuda_context_start(int local_rank, int local_size, const char *precision,
         TRY(CHECK_CUDA(cudaEventCreateWithFlags(&state.staged[i], cudaEventDisableTiming)));
     TRY(CHECK_CUDNN(cudnnCreate(&context->cudnn)));
     TRY(CHECK_CUDNN(cudnnSetStream(context->cudnn, context->stream)));
-    TRY(cudnn_plans_open(&context->plans, context->cudnn, context->stream, properties.name));
+    TRY(cudnn_plans_open(&context->plans, context->cudnn, properties.name));
     describe(&properties, precision, description);
 done:
     if (status != STATUS_OK)

@@ -53,9 +53,6 @@ Status cuda_check(cudaError_t error, const char *call);
 #define CHECK_CUDNN(call) cudnn_check((int)(call), #call)
 Status cudnn_check(int cudnn_status, const char *call);
 
-/* After a <<<launch>>>: its launch error, if any, named after `kernel`, and cleared. Does not wait. */
-Status cuda_check_launch(const char *kernel);
-
 /* Waits for everything on the stream; reports errors of kernels that ran since. */
 Status cuda_synchronize(void);
 

@@ -22,21 +22,18 @@ typedef struct Entry {
 
 struct CudnnPlans {
     struct cudnnContext *handle;
-    cudaStream_t stream;
     CudnnDevice device;
     char path[ENGINE_FILE_PATH_BYTES];
     bool file_usable;
     Entry *entries; /* a few dozen */
 };
 
-Status cudnn_plans_open(CudnnPlans **out, struct cudnnContext *handle, cudaStream_t stream,
-                        const char *device_name) {
+Status cudnn_plans_open(CudnnPlans **out, struct cudnnContext *handle, const char *device_name) {
     Status status = STATUS_OK;
     CudnnPlans *plans = NULL;
     *out = NULL;
     TRY(ALLOCATE(&plans, 1));
     plans->handle = handle;
-    plans->stream = stream;
     TRY(cudnn_device_from_handle(&plans->device, handle));
     plans->file_usable = engine_file_path(device_name, cudnnGetVersion(), plans->path) == STATUS_OK;
     if (!plans->file_usable)
@@ -76,28 +73,25 @@ typedef struct Rig {
     cudaEvent_t begin, end;
 } Rig;
 
-static Status random_tensor(void **memory, DataType type, int64_t count, uint32_t seed, cudaStream_t stream) {
+static Status random_tensor(void **memory, DataType type, int64_t count, uint32_t seed) {
     Status status = STATUS_OK;
     TRY(cuda_allocate(memory, (size_t)(count * data_type_bytes(type))));
-    TRY(cuda_fill_random(*memory, type, count, seed, stream));
+    TRY(cuda_fill_random(*memory, type, count, seed));
 done:
     return status;
 }
 
-static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count,
-                         cudaStream_t stream) {
+static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count) {
     Status status = STATUS_OK;
     size_t workspace = 0;
     enum { SEED_LARGE = 1, SEED_WEIGHTS = 2, SEED_SMALL = 3 };
     for (int i = 0; i < count; i++)
         if (plans[i].workspace_bytes > workspace)
             workspace = plans[i].workspace_bytes;
-    TRY(random_tensor(&rig->large, c->type, c->samples * c->large_h * c->large_w * c->large_c, SEED_LARGE,
-                      stream));
-    TRY(random_tensor(&rig->small, c->type, c->samples * c->small_h * c->small_w * c->small_c, SEED_SMALL,
-                      stream));
+    TRY(random_tensor(&rig->large, c->type, c->samples * c->large_h * c->large_w * c->large_c, SEED_LARGE));
+    TRY(random_tensor(&rig->small, c->type, c->samples * c->small_h * c->small_w * c->small_c, SEED_SMALL));
     TRY(random_tensor(&rig->weights, c->weights_type, c->small_c * c->kernel * c->kernel * c->large_c,
-                      SEED_WEIGHTS, stream));
+                      SEED_WEIGHTS));
     TRY(cuda_allocate(&rig->workspace, workspace));
     TRY(CHECK_CUDA(cudaEventCreate(&rig->begin)));
     TRY(CHECK_CUDA(cudaEventCreate(&rig->end)));
@@ -130,9 +124,9 @@ static Status time_plan(const CudnnPlans *plans, const Rig *rig, const CudnnPlan
     TRY(run_times(plans, rig, plan, WARM_UPS));
     for (int round = 0; round < ROUNDS; round++) {
         float elapsed;
-        TRY(CHECK_CUDA(cudaEventRecord(rig->begin, plans->stream)));
+        TRY(CHECK_CUDA(cudaEventRecord(rig->begin, cuda_context()->stream)));
         TRY(run_times(plans, rig, plan, RUNS));
-        TRY(CHECK_CUDA(cudaEventRecord(rig->end, plans->stream)));
+        TRY(CHECK_CUDA(cudaEventRecord(rig->end, cuda_context()->stream)));
         TRY(CHECK_CUDA(cudaEventSynchronize(rig->end)));
         TRY(CHECK_CUDA(cudaEventElapsedTime(&elapsed, rig->begin, rig->end)));
         if (round == 0 || elapsed / RUNS < *best)
@@ -149,7 +143,7 @@ static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convoluti
     Rig rig = {0};
     float least = 0, milliseconds = 0;
     *chosen = -1;
-    TRY(rig_create(&rig, convolution, candidates, count, plans->stream));
+    TRY(rig_create(&rig, convolution, candidates, count));
     for (int i = 0; i < count; i++) {
         if (time_plan(plans, &rig, &candidates[i], &milliseconds) != STATUS_OK) {
             log_warning("cuDNN engine %lld is passed over: %s", (long long)candidates[i].engine.index,

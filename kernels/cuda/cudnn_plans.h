@@ -15,9 +15,9 @@
 
 typedef struct CudnnPlans CudnnPlans;
 
-/* handle and stream are borrowed; device_name and cuDNN's version name the file. Close with NULL is fine. */
-Status cudnn_plans_open(CudnnPlans **plans, struct cudnnContext *handle, cudaStream_t stream,
-                        const char *device_name);
+/* handle is borrowed, bound to the context's stream; device_name and cuDNN's version name the file. Close
+ * with NULL is fine. */
+Status cudnn_plans_open(CudnnPlans **plans, struct cudnnContext *handle, const char *device_name);
 void cudnn_plans_close(CudnnPlans *plans);
 
 /* The plan of a convolution: owned by `plans`, valid until it is closed. Synchronises. STATUS_FAILURE: no

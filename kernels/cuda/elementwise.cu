@@ -1,4 +1,5 @@
 /* Elementwise and copying kernels, and sums over parts. */
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
 
@@ -52,20 +53,18 @@ __global__ void __launch_bounds__(OPS_THREADS)
 }
 
 template <typename T, int V, typename Function>
-void launch_elementwise(const void *a, const void *b, void *y, int64_t count, Function function) {
-    elementwise_kernel<T, V>
-        <<<ops_loop_blocks(ops_divide_up(count, V)), OPS_THREADS, 0, cuda_context()->stream>>>(
-            static_cast<const T *>(a), static_cast<const T *>(b), static_cast<T *>(y), count, function);
+Status launch_elementwise(const char *name, const void *a, const void *b, void *y, int64_t count,
+                          Function function) {
+    return cuda_launch(name, elementwise_kernel<T, V, Function>, ops_loop_blocks(ops_divide_up(count, V)),
+                       OPS_THREADS, 0, static_cast<const T *>(a), static_cast<const T *>(b),
+                       static_cast<T *>(y), count, function);
 }
 
 template <typename Function>
 Status elementwise(const char *name, const void *a, const void *b, void *y, int64_t count, bool bf16,
                    Function function) {
-    if (bf16)
-        launch_elementwise<bf16_t, 8>(a, b, y, count, function);
-    else
-        launch_elementwise<float, 4>(a, b, y, count, function);
-    return cuda_check_launch(name);
+    return bf16 ? launch_elementwise<bf16_t, 8>(name, a, b, y, count, function)
+                : launch_elementwise<float, 4>(name, a, b, y, count, function);
 }
 
 /* ---- copies of rows, in units of 2 to 16 bytes; sizes and offsets in units ---- */
@@ -94,20 +93,20 @@ __global__ void __launch_bounds__(OPS_THREADS)
 }
 
 template <typename Unit>
-void launch_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows) {
+Status launch_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows) {
     const int64_t unit = sizeof(Unit), a_units = a_bytes / unit, b_units = b_bytes / unit;
-    concat_kernel<Unit>
-        <<<ops_loop_blocks((a_units + b_units) * rows), OPS_THREADS, 0, cuda_context()->stream>>>(
-            static_cast<const Unit *>(a), (unsigned)a_units, static_cast<const Unit *>(b), (unsigned)b_units,
-            static_cast<Unit *>(y), (unsigned)rows);
+    return cuda_launch("concat", concat_kernel<Unit>, ops_loop_blocks((a_units + b_units) * rows),
+                       OPS_THREADS, 0, static_cast<const Unit *>(a), (unsigned)a_units,
+                       static_cast<const Unit *>(b), (unsigned)b_units, static_cast<Unit *>(y),
+                       (unsigned)rows);
 }
 
 template <typename Unit>
-void launch_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes, int64_t rows) {
+Status launch_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes, int64_t rows) {
     const int64_t unit = sizeof(Unit), units = bytes / unit;
-    slice_kernel<Unit><<<ops_loop_blocks(units * rows), OPS_THREADS, 0, cuda_context()->stream>>>(
-        static_cast<const Unit *>(x), (unsigned)(x_bytes / unit), (unsigned)(offset / unit),
-        static_cast<Unit *>(y), (unsigned)units, (unsigned)rows);
+    return cuda_launch("slice", slice_kernel<Unit>, ops_loop_blocks(units * rows), OPS_THREADS, 0,
+                       static_cast<const Unit *>(x), (unsigned)(x_bytes / unit), (unsigned)(offset / unit),
+                       static_cast<Unit *>(y), (unsigned)units, (unsigned)rows);
 }
 
 /* ---- sums over parts ---- */
@@ -159,29 +158,24 @@ extern "C" Status cuda_add(const void *a, const void *b, void *y, int64_t count,
 extern "C" Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y,
                               int64_t rows) {
     if (divides(sizeof(uint4), a_bytes, b_bytes, 0))
-        launch_concat<uint4>(a, a_bytes, b, b_bytes, y, rows);
-    else if (divides(sizeof(unsigned), a_bytes, b_bytes, 0))
-        launch_concat<unsigned>(a, a_bytes, b, b_bytes, y, rows);
-    else
-        launch_concat<unsigned short>(a, a_bytes, b, b_bytes, y, rows);
-    return cuda_check_launch("concat");
+        return launch_concat<uint4>(a, a_bytes, b, b_bytes, y, rows);
+    if (divides(sizeof(unsigned), a_bytes, b_bytes, 0))
+        return launch_concat<unsigned>(a, a_bytes, b, b_bytes, y, rows);
+    return launch_concat<unsigned short>(a, a_bytes, b, b_bytes, y, rows);
 }
 
 extern "C" Status cuda_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes,
                              int64_t rows) {
     if (divides(sizeof(uint4), x_bytes, offset, bytes))
-        launch_slice<uint4>(x, x_bytes, offset, y, bytes, rows);
-    else if (divides(sizeof(unsigned), x_bytes, offset, bytes))
-        launch_slice<unsigned>(x, x_bytes, offset, y, bytes, rows);
-    else
-        launch_slice<unsigned short>(x, x_bytes, offset, y, bytes, rows);
-    return cuda_check_launch("slice");
+        return launch_slice<uint4>(x, x_bytes, offset, y, bytes, rows);
+    if (divides(sizeof(unsigned), x_bytes, offset, bytes))
+        return launch_slice<unsigned>(x, x_bytes, offset, y, bytes, rows);
+    return launch_slice<unsigned short>(x, x_bytes, offset, y, bytes, rows);
 }
 
 extern "C" Status cuda_sum_parts(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
                                  float *rest) {
     const dim3 threads(SUM_PARTS_OUTPUTS, SUM_PARTS_ROWS);
-    sum_parts_kernel<<<(unsigned)ops_divide_up(count, SUM_PARTS_OUTPUTS), threads, 0,
-                       cuda_context()->stream>>>(part, parts, count, out, split, rest);
-    return cuda_check_launch("sum_parts");
+    return cuda_launch("sum_parts", sum_parts_kernel, (unsigned)ops_divide_up(count, SUM_PARTS_OUTPUTS),
+                       threads, 0, part, parts, count, out, split, rest);
 }

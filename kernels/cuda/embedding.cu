@@ -1,4 +1,5 @@
 /* Sinusoidal time embedding. */
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_launch.h"
 
 namespace {
@@ -21,7 +22,6 @@ __global__ void __launch_bounds__(OPS_THREADS)
 extern "C" Status cuda_time_embedding(const float *t, const double *half_turns, float *e, int64_t samples,
                                       int64_t channels) {
     const int64_t half = channels / 2, count = samples * half;
-    time_embedding_kernel<<<ops_loop_blocks(count), OPS_THREADS, 0, cuda_context()->stream>>>(t, half_turns,
-                                                                                              e, count, half);
-    return cuda_check_launch("time_embedding");
+    return cuda_launch("time_embedding", time_embedding_kernel, ops_loop_blocks(count), OPS_THREADS, 0, t,
+                       half_turns, e, count, half);
 }

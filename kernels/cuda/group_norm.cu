@@ -3,6 +3,7 @@
  * A block owns whole groups of one sample. Where they fit into shared memory, each tensor is read once and
  * written once; else the passes read global memory again. The variance is summed around the mean. A thread
  * reads back only what it staged itself, so barriers are needed for sums alone. */
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
 
@@ -412,18 +413,15 @@ extern "C" Status cuda_group_norm_allow(const GroupNormPlan *plan, bool bf16, bo
 
 extern "C" Status cuda_group_norm(const GroupNormPlan *plan, int64_t samples, bool bf16, bool silu,
                                   float epsilon, const GroupNormTensors *tensors) {
-    ForwardKernel kernel = forward_kernel(plan, bf16);
-    kernel<<<norm_blocks(plan, samples), plan->map.threads, plan->shared_bytes, cuda_context()->stream>>>(
-        *plan, silu, epsilon, *tensors);
-    return cuda_check_launch("group_norm");
+    return cuda_launch("group_norm", forward_kernel(plan, bf16), norm_blocks(plan, samples),
+                       plan->map.threads, plan->shared_bytes, *plan, silu, epsilon, *tensors);
 }
 
 extern "C" Status cuda_group_norm_backward(const GroupNormPlan *plan, int64_t samples, bool bf16, bool silu,
                                            const GroupNormBackwardTensors *tensors) {
-    BackwardKernel kernel = backward_kernel(plan, bf16);
-    kernel<<<norm_blocks(plan, samples), plan->map.threads, plan->shared_bytes, cuda_context()->stream>>>(
-        *plan, silu, *tensors);
-    Status status = cuda_check_launch("group_norm_backward");
+    Status status =
+        cuda_launch("group_norm_backward", backward_kernel(plan, bf16), norm_blocks(plan, samples),
+                    plan->map.threads, plan->shared_bytes, *plan, silu, *tensors);
     return status != STATUS_OK || !tensors->dgamma
                ? status
                : cuda_sum_parts(tensors->parts, samples, 2 * (int64_t)plan->channels, tensors->dgamma,

@@ -1,6 +1,7 @@
 /* Linear layers of the time path: matrix products of a few hundred rows and columns in float, with an order
  * of summation that depends on neither the number of samples nor a sample's place. Too small for a library's
  * matrix product to gain anything; time is latency, hence small tiles and loads ahead of use. */
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_launch.h"
 
 namespace {
@@ -91,28 +92,25 @@ static_assert(LINEAR_CHAINS == 4, "the chains are added up by hand");
 extern "C" Status cuda_linear(LinearSize size, const float *x, const float *weight, const float *bias,
                               float *y) {
     const Matrix a = {x, size.inputs, 1}, b = {weight, size.inputs, 1};
-    product_kernel<true, true>
-        <<<(unsigned)linear_blocks(size.samples, size.outputs), TILE_THREADS, 0, cuda_context()->stream>>>(
-            a, b, size.samples, size.outputs, size.inputs, bias, y);
-    return cuda_check_launch("linear");
+    return cuda_launch("linear", product_kernel<true, true>,
+                       (unsigned)linear_blocks(size.samples, size.outputs), TILE_THREADS, 0, a, b,
+                       size.samples, size.outputs, size.inputs, bias, y);
 }
 
 extern "C" Status cuda_linear_backward_data(LinearSize size, const float *dy, const float *weight,
                                             float *dx) {
     const Matrix a = {dy, size.outputs, 1}, b = {weight, 1, size.inputs};
-    product_kernel<true, false>
-        <<<(unsigned)linear_blocks(size.samples, size.inputs), TILE_THREADS, 0, cuda_context()->stream>>>(
-            a, b, size.samples, size.inputs, size.outputs, nullptr, dx);
-    return cuda_check_launch("linear_backward_data");
+    return cuda_launch("linear_backward_data", product_kernel<true, false>,
+                       (unsigned)linear_blocks(size.samples, size.inputs), TILE_THREADS, 0, a, b,
+                       size.samples, size.inputs, size.outputs, nullptr, dx);
 }
 
 extern "C" Status cuda_linear_backward_parameters(LinearSize size, const float *x, const float *dy,
                                                   float *dweight, float *dbias) {
     const Matrix a = {dy, 1, size.outputs}, b = {x, 1, size.inputs};
-    product_kernel<false, false>
-        <<<(unsigned)linear_blocks(size.outputs, size.inputs), TILE_THREADS, 0, cuda_context()->stream>>>(
-            a, b, size.outputs, size.inputs, size.samples, nullptr, dweight);
-    Status status = cuda_check_launch("linear_backward_parameters");
+    Status status = cuda_launch("linear_backward_parameters", product_kernel<false, false>,
+                                (unsigned)linear_blocks(size.outputs, size.inputs), TILE_THREADS, 0, a, b,
+                                size.outputs, size.inputs, size.samples, nullptr, dweight);
     return status != STATUS_OK ? status
                                : cuda_sum_parts(dy, size.samples, size.outputs, dbias, size.outputs, nullptr);
 }

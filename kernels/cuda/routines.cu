@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/launch.cuh"
 
 extern "C" {
 #include "kernels/bf16.h"
@@ -274,20 +274,17 @@ extern "C" Status cuda_noise(const NoiseArguments *a) {
     const int64_t threads = a->samples * ((a->pixels + NORMALS - 1) / NORMALS);
     if (threads == 0)
         return STATUS_OK;
-    noise_kernel<<<blocks_for(threads, THREADS), THREADS, 0, cuda_context()->stream>>>(*a);
-    return cuda_check_launch("noise");
+    return cuda_launch("noise", noise_kernel, blocks_for(threads, THREADS), THREADS, 0, *a);
 }
 
 extern "C" Status cuda_loss(const LossArguments *a) {
     Status status = STATUS_OK;
-    cudaStream_t stream = cuda_context()->stream;
-    void *partials = NULL;
-    TRY(cuda_workspace((size_t)a->samples * sizeof(double), &partials));
+    void *memory = NULL;
+    TRY(cuda_workspace((size_t)a->samples * sizeof(double), &memory));
     if (a->samples > 0)
-        loss_kernel<<<(unsigned)a->samples, THREADS, 0, stream>>>(*a, (double *)partials);
-    TRY(cuda_check_launch("loss"));
-    sum_partials<<<1, THREADS, 0, stream>>>((const double *)partials, a->samples, a->loss_sum);
-    TRY(cuda_check_launch("sum_partials"));
+        TRY(cuda_launch("loss", loss_kernel, (unsigned)a->samples, THREADS, 0, *a, (double *)memory));
+    TRY(cuda_launch("sum_partials", sum_partials, 1, THREADS, 0, (const double *)memory, a->samples,
+                    a->loss_sum));
 done:
     return status;
 }
@@ -296,52 +293,46 @@ extern "C" Status cuda_accumulate(int64_t *sum, const float *value, int64_t coun
                                   int64_t *bad) {
     if (count == 0)
         return STATUS_OK;
-    accumulate_kernel<<<blocks_for(count, THREADS), THREADS, 0, cuda_context()->stream>>>(sum, value, count,
-                                                                                          limit, bad);
-    return cuda_check_launch("accumulate");
+    return cuda_launch("accumulate", accumulate_kernel, blocks_for(count, THREADS), THREADS, 0, sum, value,
+                       count, limit, bad);
 }
 
 extern "C" Status cuda_collect(const ShardTotals *shards, int64_t count, const BatchInput *batch,
                                int64_t *tail) {
-    collect_kernel<<<1, THREADS, 0, cuda_context()->stream>>>(shards, count, batch, tail);
-    return cuda_check_launch("collect");
+    return cuda_launch("collect", collect_kernel, 1, THREADS, 0, shards, count, batch, tail);
 }
 
 extern "C" Status cuda_narrow(uint16_t *to, const float *from, int64_t count) {
     if (count == 0)
         return STATUS_OK;
-    narrow_kernel<<<blocks_for(count, THREADS), THREADS, 0, cuda_context()->stream>>>(to, from, count);
-    return cuda_check_launch("narrow");
+    return cuda_launch("narrow", narrow_kernel, blocks_for(count, THREADS), THREADS, 0, to, from, count);
 }
 
 extern "C" Status cuda_finish_gradient(const UpdateArguments *a) {
-    if (a->piece_count > 0)
-        finish_gradient_kernel<<<(unsigned)a->piece_count, THREADS, 0, cuda_context()->stream>>>(*a);
-    return cuda_check_launch("finish_gradient");
+    if (a->piece_count == 0)
+        return STATUS_OK;
+    return cuda_launch("finish_gradient", finish_gradient_kernel, (unsigned)a->piece_count, THREADS, 0, *a);
 }
 
 extern "C" Status cuda_plan_update(const UpdateArguments *a) {
-    plan_update_kernel<<<1, THREADS, 0, cuda_context()->stream>>>(*a);
-    return cuda_check_launch("plan_update");
+    return cuda_launch("plan_update", plan_update_kernel, 1, THREADS, 0, *a);
 }
 
 extern "C" Status cuda_adamw(const UpdateArguments *a) {
-    if (a->piece_count > 0)
-        adamw_kernel<<<(unsigned)a->piece_count, THREADS, 0, cuda_context()->stream>>>(*a);
-    return cuda_check_launch("adamw");
+    if (a->piece_count == 0)
+        return STATUS_OK;
+    return cuda_launch("adamw", adamw_kernel, (unsigned)a->piece_count, THREADS, 0, *a);
 }
 
 extern "C" Status cuda_residual(const ResidualArguments *a) {
     if (a->samples == 0)
         return STATUS_OK;
-    residual_kernel<<<(unsigned)a->samples, THREADS, 0, cuda_context()->stream>>>(*a, *a->step);
-    return cuda_check_launch("residual");
+    return cuda_launch("residual", residual_kernel, (unsigned)a->samples, THREADS, 0, *a, *a->step);
 }
 
 extern "C" Status cuda_reverse(const ReverseArguments *a) {
     const int64_t threads = a->samples * ((a->pixels + NORMALS - 1) / NORMALS);
     if (threads == 0)
         return STATUS_OK;
-    reverse_kernel<<<blocks_for(threads, THREADS), THREADS, 0, cuda_context()->stream>>>(*a, *a->step);
-    return cuda_check_launch("reverse");
+    return cuda_launch("reverse", reverse_kernel, blocks_for(threads, THREADS), THREADS, 0, *a, *a->step);
 }

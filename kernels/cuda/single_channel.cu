@@ -1,5 +1,6 @@
 /* Convolutions with a single channel on one side: see single_channel_math.h for the three passes. Each wide
  * pixel is read or written once, 16 bytes per access where the channels allow. */
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
 
@@ -281,42 +282,27 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
 /* ---- launches ---- */
 
 template <typename T, int V>
-void launch_expand(const SinglePlan *plan, const void *narrow, const float *weight, const float *bias,
-                   void *wide) {
+Status launch_expand(const SinglePlan *plan, const void *narrow, const float *weight, const float *bias,
+                     void *wide) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections);
-    cudaStream_t stream = cuda_context()->stream;
-    if (plan->fast)
-        expand_kernel<T, V, true>
-            <<<grid, OPS_THREADS, 0, stream>>>(*plan, narrow, weight, bias, static_cast<T *>(wide));
-    else
-        expand_kernel<T, V, false>
-            <<<grid, OPS_THREADS, 0, stream>>>(*plan, narrow, weight, bias, static_cast<T *>(wide));
+    return cuda_launch("single_expand", plan->fast ? expand_kernel<T, V, true> : expand_kernel<T, V, false>,
+                       grid, OPS_THREADS, 0, *plan, narrow, weight, bias, static_cast<T *>(wide));
 }
 
 template <typename T, int V>
-void launch_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
-                   void *narrow) {
-    const T *from = static_cast<const T *>(wide);
-    cudaStream_t stream = cuda_context()->stream;
-    if (plan->fast)
-        reduce_kernel<T, V><<<(unsigned)plan->blocks, OPS_THREADS, (size_t)plan->shared_bytes, stream>>>(
-            *plan, from, weight, bias, narrow);
-    else
-        reduce_any_kernel<T>
-            <<<(unsigned)plan->blocks, OPS_THREADS, 0, stream>>>(*plan, from, weight, bias, narrow);
+Status launch_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
+                     void *narrow) {
+    return cuda_launch("single_reduce", plan->fast ? reduce_kernel<T, V> : reduce_any_kernel<T>,
+                       (unsigned)plan->blocks, OPS_THREADS, plan->fast ? (size_t)plan->shared_bytes : 0,
+                       *plan, static_cast<const T *>(wide), weight, bias, narrow);
 }
 
 template <typename T, int V>
-void launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *parts) {
-    const T *from = static_cast<const T *>(wide);
-    cudaStream_t stream = cuda_context()->stream;
-    const unsigned blocks = (unsigned)plan->blocks, sections = (unsigned)plan->sections;
-    if (plan->fast)
-        weights_kernel<T, V, true>
-            <<<dim3(blocks, sections), OPS_THREADS, 0, stream>>>(*plan, from, narrow, parts);
-    else
-        weights_kernel<T, V, false><<<dim3(blocks, sections, (unsigned)plan->taps), OPS_THREADS, 0, stream>>>(
-            *plan, from, narrow, parts);
+Status launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *parts) {
+    const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections, plan->fast ? 1 : (unsigned)plan->taps);
+    return cuda_launch("single_weights",
+                       plan->fast ? weights_kernel<T, V, true> : weights_kernel<T, V, false>, grid,
+                       OPS_THREADS, 0, *plan, static_cast<const T *>(wide), narrow, parts);
 }
 
 } // namespace
@@ -324,40 +310,36 @@ void launch_weights(const SinglePlan *plan, const void *wide, const void *narrow
 extern "C" Status cuda_single_expand(const SinglePlan *plan, const void *narrow, const float *weight,
                                      const float *bias, void *wide) {
     if (plan->wide_bf16 && plan->vector > 1)
-        launch_expand<bf16_t, 8>(plan, narrow, weight, bias, wide);
-    else if (plan->wide_bf16)
-        launch_expand<bf16_t, 1>(plan, narrow, weight, bias, wide);
-    else if (plan->vector > 1)
-        launch_expand<float, 4>(plan, narrow, weight, bias, wide);
-    else
-        launch_expand<float, 1>(plan, narrow, weight, bias, wide);
-    return cuda_check_launch("single_expand");
+        return launch_expand<bf16_t, 8>(plan, narrow, weight, bias, wide);
+    if (plan->wide_bf16)
+        return launch_expand<bf16_t, 1>(plan, narrow, weight, bias, wide);
+    if (plan->vector > 1)
+        return launch_expand<float, 4>(plan, narrow, weight, bias, wide);
+    return launch_expand<float, 1>(plan, narrow, weight, bias, wide);
 }
 
 extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight,
                                      const float *bias, void *narrow) {
     if (plan->wide_bf16 && plan->vector > 1)
-        launch_reduce<bf16_t, 8>(plan, wide, weight, bias, narrow);
-    else if (plan->wide_bf16)
-        launch_reduce<bf16_t, 1>(plan, wide, weight, bias, narrow);
-    else if (plan->vector > 1)
-        launch_reduce<float, 4>(plan, wide, weight, bias, narrow);
-    else
-        launch_reduce<float, 1>(plan, wide, weight, bias, narrow);
-    return cuda_check_launch("single_reduce");
+        return launch_reduce<bf16_t, 8>(plan, wide, weight, bias, narrow);
+    if (plan->wide_bf16)
+        return launch_reduce<bf16_t, 1>(plan, wide, weight, bias, narrow);
+    if (plan->vector > 1)
+        return launch_reduce<float, 4>(plan, wide, weight, bias, narrow);
+    return launch_reduce<float, 1>(plan, wide, weight, bias, narrow);
 }
 
 extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow,
                                       float *parts, float *dweight, float *dbias) {
+    Status status;
     if (plan->wide_bf16 && plan->vector > 1)
-        launch_weights<bf16_t, 8>(plan, wide, narrow, parts);
+        status = launch_weights<bf16_t, 8>(plan, wide, narrow, parts);
     else if (plan->wide_bf16)
-        launch_weights<bf16_t, 1>(plan, wide, narrow, parts);
+        status = launch_weights<bf16_t, 1>(plan, wide, narrow, parts);
     else if (plan->vector > 1)
-        launch_weights<float, 4>(plan, wide, narrow, parts);
+        status = launch_weights<float, 4>(plan, wide, narrow, parts);
     else
-        launch_weights<float, 1>(plan, wide, narrow, parts);
-    Status status = cuda_check_launch("single_weights");
+        status = launch_weights<float, 1>(plan, wide, narrow, parts);
     return status != STATUS_OK ? status
                                : cuda_sum_parts(parts, plan->blocks, single_sums(plan), dweight,
                                                 (int64_t)plan->channels * plan->taps, dbias);

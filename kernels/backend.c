@@ -1,5 +1,6 @@
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/cpu/kernels_cpu.h"
@@ -33,6 +34,24 @@ Status backend_place(const Backend *backend, const void *host, size_t bytes, con
     TRY(backend->allocate(owned, bytes));
     *placed = *owned;
     TRY(backend->copy_in(*owned, host, bytes));
+done:
+    return status;
+}
+
+Status backend_record(const Backend *backend, Status (*queue)(void *context), void *context,
+                      void **recording) {
+    Status status = STATUS_OK, ended;
+    char message[1024];
+    *recording = NULL;
+    TRY(backend->record_begin());
+    status = queue(context);
+    snprintf(message, sizeof message, "%s", status_message());
+    ended = backend->record_end(recording);
+    if (status == STATUS_OK)
+        return ended;
+    backend->recording_release(*recording);
+    *recording = NULL;
+    return status_error(status, "%s", message);
 done:
     return status;
 }

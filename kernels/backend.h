@@ -51,7 +51,8 @@ struct PreparedOp {
 };
 
 /* ---- fused routines. Every pointer is the backend's memory, also those to single numbers and structs: what
- * changes from step to step is read there, so that one recorded step serves all ---- */
+ * changes from step to step is read there, so that one recorded step serves all. But for `step` of reverse
+ * and residual: they are a kernel each between two recorded passes, queued with their constants. ---- */
 
 /* What changes from batch to batch. */
 typedef struct BatchInput {
@@ -187,7 +188,7 @@ typedef struct ReverseStep {
  * 0). Samples without an observation: u = 0. */
 typedef struct ResidualArguments {
     int64_t samples, pixels;
-    const ReverseStep *step;
+    const ReverseStep *step;      /* host memory, read during the call */
     const float *x, *eps_hat;     /* (samples, pixels) */
     const float *const *mask;     /* as in ReverseArguments */
     const float *const *observed; /* (samples) pointers to (pixels) of y */
@@ -196,7 +197,7 @@ typedef struct ResidualArguments {
 
 typedef struct ReverseArguments {
     int64_t samples, pixels;
-    const ReverseStep *step;
+    const ReverseStep *step;      /* host memory, read during the call */
     const uint64_t *seeds;        /* (samples) */
     const uint32_t *rng_samples;  /* (samples) */
     uint32_t rng_step;            /* t, plus T for every repetition of the step */
@@ -296,6 +297,11 @@ DataType backend_activation_type(const char *precision);
  * host's (then *owned is NULL, and it must stay), else a copy, which the caller releases by `*owned`. */
 Status backend_place(const Backend *backend, const void *host, size_t bytes, const void **placed,
                      void **owned);
+
+/* Records what `queue` queues; for backends that can. After a failure, the first one that was met, nothing
+ * has run, and the same work can still be queued. */
+Status backend_record(const Backend *backend, Status (*queue)(void *context), void *context,
+                      void **recording);
 
 /* Names of all backends of this build, space-separated. */
 const char *backend_names(void);

@@ -54,6 +54,8 @@ typedef struct Call {
         CALL_COPY,
         CALL_CLEAR,
         CALL_NARROW,
+        CALL_RESIDUAL,
+        CALL_REVERSE,
         CALL_OTHER
     } kind;
     union {
@@ -64,6 +66,8 @@ typedef struct Call {
         CollectCall collect;
         UpdateArguments update;
         MemoryCall memory;
+        ResidualArguments residual;
+        ReverseArguments reverse;
         OtherCall other;
     };
     const void *addresses[MOST_ADDRESSES]; /* all that it reads or writes; NULL: none */
@@ -183,6 +187,10 @@ static Status perform(const Call *call) {
         return cpu()->copy(call->memory.to, call->memory.from, call->memory.bytes);
     case CALL_NARROW:
         return cpu()->narrow(call->memory.to, call->memory.from, (int64_t)call->memory.bytes);
+    case CALL_RESIDUAL:
+        return cpu()->residual(&call->residual);
+    case CALL_REVERSE:
+        return cpu()->reverse(&call->reverse);
     case CALL_OTHER:
         return call->other.function(call->other.arguments);
     case CALL_CLEAR:
@@ -275,6 +283,20 @@ static Status clear(void *memory, size_t bytes) {
 static Status narrow(uint16_t *to, const float *from, int64_t count) {
     Call call = {.kind = CALL_NARROW, .memory = {to, from, (size_t)count}};
     return SUBMIT(call, to, from);
+}
+
+static Status residual(const ResidualArguments *a) {
+    Call call = {.kind = CALL_RESIDUAL, .residual = *a};
+    Status status = refuse_recording("constants of the host were used");
+    return status == STATUS_OK ? SUBMIT(call, a->x, a->eps_hat, a->mask, a->observed, a->residual) : status;
+}
+
+static Status reverse(const ReverseArguments *a) {
+    Call call = {.kind = CALL_REVERSE, .reverse = *a};
+    Status status = refuse_recording("constants of the host were used");
+    return status == STATUS_OK ? SUBMIT(call, a->seeds, a->rng_samples, a->eps_hat, a->mask, a->observed,
+                                        a->x, a->residual, a->product)
+                               : status;
 }
 
 Status taping_call(TapingFunction function, const void *arguments, size_t bytes, const void *address) {
@@ -373,5 +395,7 @@ const Backend *taping_backend(void) {
     backend.finish_gradient = finish_gradient;
     backend.plan_update = plan_update;
     backend.adamw = adamw;
+    backend.residual = residual;
+    backend.reverse = reverse;
     return &backend;
 }

@@ -2,7 +2,8 @@
  * memory that is said not to be the host's, behind calls that are said to queue, with recordings. Between
  * record_begin and record_end calls are not run but taped, arguments by value, as a CUDA graph does; replay
  * runs the tape. What a device could not do is a failure: allocating, waiting or copying to and from the host
- * while recording, and routines called with addresses that are not the backend's. */
+ * while recording, and routines called with addresses that are not the backend's. So is what a recording
+ * could not repeat: constants that a routine takes from the host. */
 #ifndef TESTS_TAPING_BACKEND_H
 #define TESTS_TAPING_BACKEND_H
 

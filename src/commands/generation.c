@@ -115,6 +115,7 @@ Status generator_create(Generator *generator, Session *session, int64_t height, 
         .backend = session->backend,
         .workers = session->threads,
         .gradients = vjp ? NETWORK_INPUT_GRADIENT : NETWORK_FORWARD,
+        .record = config->train_record_step,
     };
     *generator = (Generator){.session = session, .height = height, .width = width};
     TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,

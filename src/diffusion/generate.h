@@ -45,9 +45,9 @@ typedef struct GenerateArguments {
  * any number of ranks and workers, any block size and any selection of chains. Memory: a few tensors of a
  * unit's chains for every worker, and the samples. Errors: STATUS_BAD_INPUT for a posterior sampler without
  * observations or with images of another size, or one that needs a vector-Jacobian product the denoiser
- * lacks; STATUS_INTERRUPTED; STATUS_FAILURE, also for a result that is not finite (named: sampler, t,
- * sample). An error of one rank is every rank's. Collective; a rank that works alone passes a communicator of
- * itself. */
+ * lacks; STATUS_INTERRUPTED; STATUS_FAILURE, also for a state that is not finite (named: sampler, sample, and
+ * t: that of the first such step, or, where a device is looked at now and then, of the first look). An error
+ * of one rank is every rank's. Collective; a rank that works alone passes a communicator of itself. */
 Status generate_samples(const GenerateArguments *arguments);
 
 #endif

@@ -68,8 +68,8 @@ Status worker_evaluate(const Generation *g, int worker, int64_t block, int64_t k
 /* x <- the next state, for that block. */
 Status worker_reverse(const Generation *g, int worker, int64_t block, int64_t k);
 
-/* Copies the first `count` rows of x to host_x and checks them: at every step, so that the error names the
- * first bad one. `first`: number of row 0's chain, for the message. */
+/* Copies the first `count` rows of x to host_x and checks them; step k was the latest. `first`: number of row
+ * 0's chain, for the message. */
 Status worker_read(const Generation *g, Worker *worker, int64_t count, int64_t first, int64_t k);
 
 /* STATUS_INTERRUPTED once the caller's flag is set. */

@@ -4,10 +4,20 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/team.h"
+
+/* The nodes [first, end) and their recording. */
+typedef struct Pass {
+    int first, end;
+    bool queued; /* once: what libraries allocate and load is there */
+    bool refused;
+    void *recording;
+} Pass;
 
 typedef struct NetworkWorker {
     void *arena, *scratch;
+    Pass forward, backward;
     double *seconds; /* (plan.node_count) */
     int64_t *runs;
 } NetworkWorker;
@@ -44,6 +54,8 @@ static Status create_workers(Network *network) {
         NetworkWorker *worker = &network->worker[w];
         TRY(network->backend->allocate(&worker->arena, (size_t)network->plan.arena_bytes));
         TRY(network->backend->allocate(&worker->scratch, (size_t)network->scratch_bytes + 64));
+        worker->forward = (Pass){.end = network->graph->forward_nodes};
+        worker->backward = (Pass){.first = network->graph->forward_nodes, .end = network->plan.node_count};
         TRY(ALLOCATE(&worker->seconds, network->plan.node_count));
         TRY(ALLOCATE(&worker->runs, network->plan.node_count));
     }
@@ -57,6 +69,7 @@ Status network_create(Network **result, const NetworkOptions *options) {
     TRY(ALLOCATE(&network, 1));
     network->backend = options->backend;
     network->workers = options->workers;
+    network->record = options->record && options->backend->record_begin;
     TRY(graph_create(&network->graph));
     TRY(unet_build_differentiable(network->graph, &options->unet,
                                   options->gradients == NETWORK_INPUT_GRADIENT ? AUTODIFF_INPUT
@@ -76,9 +89,20 @@ done:
     return status;
 }
 
+static void release_recordings(Network *network) {
+    for (int w = 0; network->record && network->worker && w < network->workers; w++) {
+        Pass *passes[] = {&network->worker[w].forward, &network->worker[w].backward};
+        for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
+            network->backend->recording_release(passes[i]->recording);
+            passes[i]->recording = NULL;
+        }
+    }
+}
+
 void network_destroy(Network *network) {
     if (!network)
         return;
+    release_recordings(network);
     for (int w = 0; network->worker && w < network->workers; w++) {
         network->backend->release(network->worker[w].arena);
         network->backend->release(network->worker[w].scratch);
@@ -135,6 +159,8 @@ static Status pack_task(void *context, int worker, int64_t n) {
 }
 
 Status network_load(Network *network, const float *parameters, int threads) {
+    if (parameters != network->parameters)
+        release_recordings(network);
     network->parameters = parameters;
     return team_run(threads, network->plan.node_count, pack_task, network);
 }
@@ -180,12 +206,42 @@ static Status run_node(Network *network, int worker, int n) {
     return status == STATUS_OK ? status : status_context(status, "%s (%s)", node->name, op->kernel->name);
 }
 
-Status network_forward(Network *network, int worker) {
+/* ---- passes ---- */
+
+typedef struct PassWork {
+    Network *network;
+    int worker, first, end;
+} PassWork;
+
+static Status queue_nodes(void *context) {
     Status status = STATUS_OK;
-    for (int n = 0; n < network->graph->forward_nodes; n++)
-        TRY(run_node(network, worker, n));
+    const PassWork *work = context;
+    for (int n = work->first; n < work->end; n++)
+        TRY(run_node(work->network, work->worker, n));
 done:
     return status;
+}
+
+/* A pass that cannot be recorded is queued: its results are the same. */
+static void record_pass(PassWork *work, Pass *pass) {
+    if (backend_record(work->network->backend, queue_nodes, work, &pass->recording) == STATUS_OK)
+        return;
+    pass->refused = true;
+    log_warning("a pass of the network could not be recorded and is queued call by call: %s",
+                status_message());
+}
+
+static Status run_pass(Network *network, int worker, Pass *pass) {
+    PassWork work = {network, worker, pass->first, pass->end};
+    const bool records = network->record && !network->profile; /* in a recording no node can be timed */
+    if (records && pass->queued && !pass->recording && !pass->refused)
+        record_pass(&work, pass);
+    pass->queued = true;
+    return records && pass->recording ? network->backend->replay(pass->recording) : queue_nodes(&work);
+}
+
+Status network_forward(Network *network, int worker) {
+    return run_pass(network, worker, &network->worker[worker].forward);
 }
 
 Status network_backward(Network *network, int worker, GradientSink sink, void *context) {
@@ -204,11 +260,7 @@ done:
 }
 
 Status network_backward_input(Network *network, int worker) {
-    Status status = STATUS_OK;
-    for (int n = network->graph->forward_nodes; n < network->plan.node_count; n++)
-        TRY(run_node(network, worker, n));
-done:
-    return status;
+    return run_pass(network, worker, &network->worker[worker].backward);
 }
 
 double network_node_seconds(const Network *network, int node, int64_t *runs) {

@@ -19,6 +19,7 @@ typedef struct Network {
     int64_t packed_bytes;  /* parameters in the kernels' own layouts, shared by the workers */
     int64_t scratch_bytes; /* per worker */
     bool profile;          /* set it to collect seconds per node */
+    bool record;           /* see NetworkOptions */
 } Network;
 
 /* What a network can compute besides its output. The order of the parameters and the output's bits are the
@@ -34,6 +35,10 @@ typedef struct NetworkOptions {
     const Backend *backend;
     int workers; /* shards that may be run at the same time, each by one thread */
     NetworkGradients gradients;
+    /* Where the backend can, the second network_forward and the second network_backward_input are recorded,
+     * and from then on each is one replay: all that changes from one to the next is in the arena. Not for
+     * networks whose passes become parts of a larger recording. */
+    bool record;
 } NetworkOptions;
 
 /* Builds graph, gradients and plan, prepares every op. Owned by the caller; network_destroy accepts NULL.

@@ -54,19 +54,14 @@ static bool can_record(const Trainer *trainer) {
            (comm_size(comm) == 1 || comm_sums_device_memory(comm));
 }
 
-static Status record(Trainer *trainer, const Batch *batch) {
-    Status status = STATUS_OK, ended;
-    const Backend *backend = trainer->network->backend;
-    char message[1024];
-    TRY(backend->record_begin());
-    status = queue_work(trainer, batch);
-    snprintf(message, sizeof message, "%s", status_message());
-    ended = backend->record_end(&trainer->recording);
-    if (status != STATUS_OK) /* the first failure is the one to tell */
-        return status_error(status, "%s", message);
-    return ended;
-done:
-    return status;
+typedef struct StepWork {
+    Trainer *trainer;
+    const Batch *batch;
+} StepWork;
+
+static Status queue_step_work(void *context) {
+    const StepWork *work = context;
+    return queue_work(work->trainer, work->batch);
 }
 
 /* A step that cannot be recorded can still be queued: on all ranks, which then collect at the same steps.
@@ -75,7 +70,8 @@ static Status record_work(Trainer *trainer, const Batch *batch) {
     Status status = STATUS_OK;
     const Backend *backend = trainer->network->backend;
     char reason[1024] = "another rank could not";
-    int64_t failed = record(trainer, batch) != STATUS_OK;
+    StepWork work = {trainer, batch};
+    int64_t failed = backend_record(backend, queue_step_work, &work, &trainer->recording) != STATUS_OK;
     if (failed)
         snprintf(reason, sizeof reason, "%s", status_message());
     TRY(comm_allreduce_i64(trainer->comm, &failed, 1, COMM_MAX));

@@ -88,6 +88,10 @@ Status comm_wait(Comm *comm, CommRequest **request) {
     return comm->operations->wait(comm, request);
 }
 
+Status comm_test(Comm *comm, CommRequest **request, bool *finished) {
+    return comm->operations->test(comm, request, finished);
+}
+
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes) {
     return comm->operations->gather(comm, mine, bytes, all, all_bytes);
 }

@@ -53,6 +53,10 @@ typedef enum CommType { COMM_INT64, COMM_FLOAT32, COMM_BFLOAT16 } CommType;
 Status comm_allreduce_start(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request);
 Status comm_wait(Comm *comm, CommRequest **request);
 
+/* Looks whether a sum has finished, without waiting for the ranks that have not started it yet; then frees
+ * the request as comm_wait does. A sum makes progress only while somebody looks. Not collective. */
+Status comm_test(Comm *comm, CommRequest **request, bool *finished);
+
 /* Concatenates every rank's bytes in rank order at rank 0; `all` (NULL elsewhere) must hold the sum of the
  * counts, otherwise every rank gets STATUS_FAILURE. Collective. */
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes);

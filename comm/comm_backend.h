@@ -12,6 +12,7 @@ typedef struct CommOperations {
     Status (*allreduce_f64)(Comm *comm, double *data, int64_t count, CommReduction reduction);
     Status (*allreduce_start)(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request);
     Status (*wait)(Comm *comm, CommRequest **request);
+    Status (*test)(Comm *comm, CommRequest **request, bool *finished);
     Status (*gather)(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes);
     Status (*barrier)(Comm *comm);
 } CommOperations;

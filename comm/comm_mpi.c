@@ -104,6 +104,21 @@ done:
     return status;
 }
 
+static Status mpi_test(Comm *comm, CommRequest **request, bool *finished) {
+    Status status = STATUS_OK;
+    int flag = 1;
+    (void)comm;
+    if (*request)
+        TRY(CHECK_MPI(MPI_Test, &(*request)->mpi, &flag, MPI_STATUS_IGNORE));
+done:
+    *finished = flag;
+    if (flag) {
+        free(*request);
+        *request = NULL;
+    }
+    return status;
+}
+
 /* Point to point in chunks: MPI_Gatherv's displacements are ints, too small for large ensembles. */
 static Status mpi_gather(Comm *comm, const void *mine, size_t bytes, void *all, size_t all_bytes) {
     Status status = STATUS_OK;
@@ -174,6 +189,7 @@ Status comm_create_mpi(Comm **comm) {
         .allreduce_f64 = mpi_allreduce_f64,
         .allreduce_start = mpi_allreduce_start,
         .wait = mpi_wait,
+        .test = mpi_test,
         .gather = mpi_gather,
         .barrier = mpi_barrier,
     };

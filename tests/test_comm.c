@@ -3,6 +3,7 @@
  *
  *   test_comm          all calls
  *   test_comm abort    the last rank ends the job while the others wait: must exit with status 2 */
+#include <time.h>
 #include <unistd.h>
 
 #include "comm/buckets.h"
@@ -132,6 +133,27 @@ static void test_nonblocking(Comm *comm) {
     CHECK(first[COUNT] == element(rank, COUNT, 1) && second[COUNT] == element(rank, COUNT, 3));
     free(first);
     free(second);
+}
+
+/* The last rank starts its sum half a second after the others, which must not wait for it when they look. */
+static void test_looking(Comm *comm) {
+    int rank = comm_rank(comm), size = comm_size(comm);
+    int64_t value = element(rank, 0, 1), looks = 0;
+    bool finished = false;
+    CommRequest *request = NULL;
+    CHECK_OK(comm_barrier(comm));
+    if (rank == size - 1)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    CHECK_OK(comm_allreduce_start(comm, &value, 1, COMM_INT64, &request));
+    for (; !finished; looks++) {
+        CHECK_OK(comm_test(comm, &request, &finished));
+        CHECK(finished == (request == NULL));
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    CHECK(value == reduced(size, 0, 1, COMM_SUM));
+    CHECK(looks > 1 || rank == size - 1);
+    CHECK_OK(comm_test(comm, &request, &finished)); /* nothing left to look at */
+    CHECK(finished && request == NULL);
 }
 
 /* Elements that do not hold the sum (below `summed`) or the own value (from there on). */
@@ -368,6 +390,7 @@ int main(int argc, char **argv) {
     test_broadcast(comm);
     test_allreduce(comm);
     test_nonblocking(comm);
+    test_looking(comm);
     test_buckets(comm);
     test_gather(comm);
     test_agreement(comm);

@@ -66,9 +66,15 @@ Status comm_barrier(Comm *comm);
 /* ---- sums of device memory (NCCL); where comm_sums_device_memory is false the caller goes through host
  * memory ---- */
 
+typedef struct CommDeviceOptions {
+    int max_ctas; /* the most blocks of threads (CTAs) of a sum: the other multiprocessors go on computing; 0:
+                     NCCL's choice. The variable NCCL_MAX_CTAS outdoes it. */
+    double timeout_seconds; /* of comm_wait_device */
+} CommDeviceOptions;
+
 /* After the backend took its device: one NCCL communicator over all ranks, on the backend's stream (a
  * cudaStream_t). With one rank, or without NCCL, nothing happens. Collective. */
-Status comm_attach_device(Comm *comm, void *stream);
+Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options);
 
 /* Before the backend is stopped; comm_destroy does not do it. Collective. */
 void comm_detach_device(Comm *comm);
@@ -76,15 +82,20 @@ void comm_detach_device(Comm *comm);
 bool comm_sums_device_memory(const Comm *comm);
 
 /* Queues the sum over ranks of device memory, in place, on a stream of its own: after what was queued on the
- * backend's stream up to now, beside what is queued there next. Collective. */
+ * backend's stream up to now, beside what is queued there next. All ranks get the same bits. A sum of
+ * integers has them whatever NCCL does; one of floats has NCCL's order, which follows from its version and
+ * variables and from which devices the ranks have, but for sums made by NVLink switches, whose order may
+ * differ from one sum to the next: NCCL_NVLS_ENABLE=0 forgoes those, NCCL_ALGO and NCCL_PROTO fix the rest.
+ * After a failure while recording the streams are as before once the recording was ended. Collective. */
 Status comm_device_sum_start(Comm *comm, void *data, int64_t count, CommType type);
 
 /* What is queued on the backend's stream from now on comes after all sums started. Does not wait. */
 Status comm_device_sum_finish(Comm *comm);
 
 /* Waits for what was queued, if sums of device memory can be among it, polling event, NCCL's asynchronous
- * error and a deadline: STATUS_FAILURE names this rank and host if another rank died; ends the job if the
- * device is not free soon after. Collective. */
+ * error and timeout_seconds. NCCL sees a rank that died where its network's connection breaks, but not where
+ * they share a node's memory. STATUS_FAILURE names this rank and host then; ends the job if the device is not
+ * free soon after. Collective. */
 Status comm_wait_device(Comm *comm);
 
 /* Makes one rank's failure everybody's: returns the highest status of all ranks; a rank whose own was lower

@@ -12,14 +12,13 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-/* Long enough for the slowest rank's checkpoint or page-in, short enough that a dead job frees its nodes. */
-static const double deadline_seconds = 300;
 /* What a device needs to end operations that were aborted. */
 static const double grace_seconds = 10;
 static const struct timespec pause_between = {0, 20000};
 
 struct CommDevice {
     ncclComm_t nccl;
+    double timeout_seconds;
     cudaStream_t stream; /* the backend's */
     cudaStream_t sums;   /* sums travel here while the backend's stream goes on */
     cudaEvent_t ready;   /* on the backend's stream: what a sum is about to read is computed */
@@ -61,9 +60,10 @@ done:
     return status;
 }
 
-Status comm_attach_device(Comm *comm, void *stream) {
+Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options) {
     Status status = STATUS_OK;
     ncclUniqueId id = {{0}};
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     if (comm->size == 1 || comm->device)
         return STATUS_OK;
     if (comm->rank == 0)
@@ -72,9 +72,13 @@ Status comm_attach_device(Comm *comm, void *stream) {
     TRY(comm_broadcast(comm, &id, sizeof id, 0));
     TRY(ALLOCATE(&comm->device, 1));
     comm->device->stream = (cudaStream_t)stream;
+    comm->device->timeout_seconds = options->timeout_seconds;
+    if (options->max_ctas > 0)
+        config.maxCTAs = options->max_ctas;
     status = create_streams(comm->device);
     if (status == STATUS_OK)
-        status = CHECK_NCCL(comm, ncclCommInitRank, &comm->device->nccl, comm->size, id, comm->rank);
+        status = CHECK_NCCL(comm, ncclCommInitRankConfig, &comm->device->nccl, comm->size, id, comm->rank,
+                            &config);
     TRY(comm_agree(comm, status));
 done:
     if (status != STATUS_OK)
@@ -178,12 +182,12 @@ Status comm_wait_device(Comm *comm) {
             asynchronous = asked;
         if (asynchronous != ncclSuccess && asynchronous != ncclInProgress)
             return give_up(comm, check_nccl(comm, asynchronous, "sum over ranks on the device"));
-        if (clock_seconds() - start > deadline_seconds)
+        if (clock_seconds() - start > device->timeout_seconds)
             return give_up(
                 comm, status_error(STATUS_FAILURE,
                                    "rank %d: no answer of the other ranks to a sum for %.0f s: one of them "
                                    "has died or hangs",
-                                   comm->rank, deadline_seconds));
+                                   comm->rank, device->timeout_seconds));
         (void)nanosleep(&pause_between, NULL);
     }
 done:

@@ -1,9 +1,10 @@
 /* This build has no NCCL: device memory is summed through the host's. */
 #include "comm/comm_backend.h"
 
-Status comm_attach_device(Comm *comm, void *stream) {
+Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options) {
     (void)comm;
     (void)stream;
+    (void)options;
     return STATUS_OK;
 }
 

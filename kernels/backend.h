@@ -253,7 +253,9 @@ typedef struct Backend {
     bool host_memory; /* the backend's memory is the host's: pointers may be followed on the CPU */
     Status (*allocate)(void **memory, size_t bytes); /* 64-byte aligned or better, zeroed */
     void (*release)(void *memory);
-    /* In order with what is queued; from_host may change after the call. */
+    /* In order with what is queued; from_host may change after the call. More than copy_in_at_once bytes wait
+     * for what is queued; 0: nothing waits. */
+    size_t copy_in_at_once;
     Status (*copy_in)(void *to, const void *from_host, size_t bytes);
     /* After all that was queued; waits. */
     Status (*copy_out)(void *to_host, const void *from, size_t bytes);

@@ -89,6 +89,7 @@ static struct {
     TapingCounts counts;
     Block blocks[MOST_BLOCKS];
     int block_count;
+    Backend backend;
 } state;
 
 static const Backend *cpu(void) {
@@ -97,6 +98,10 @@ static const Backend *cpu(void) {
 
 TapingCounts taping_counts(void) {
     return state.counts;
+}
+
+void taping_copy_in_at_once(size_t bytes) {
+    state.backend.copy_in_at_once = bytes;
 }
 
 void taping_refuse(bool refuse) {
@@ -142,6 +147,7 @@ static void release(void *memory) {
 
 static Status copy_in(void *to, const void *from_host, size_t bytes) {
     Status status = refuse_recording("memory was copied from the host");
+    state.counts.waits += bytes > state.backend.copy_in_at_once;
     return status == STATUS_OK ? cpu()->copy_in(to, from_host, bytes) : status;
 }
 
@@ -362,40 +368,41 @@ static int max_workers(void) {
 const Backend *taping_backend(void) {
     static OpKernel taped[OP_KIND_COUNT];
     static const OpKernel *kernels[OP_KIND_COUNT + 1];
-    static Backend backend;
-    if (backend.name)
-        return &backend;
+    Backend *backend = &state.backend;
+    if (backend->name)
+        return backend;
     for (int i = 0; cpu()->kernels[i]; i++) {
         taped[i] = *cpu()->kernels[i];
         taped[i].run = taped_run;
         taped[i].pack = taped[i].pack ? taped_pack : NULL;
         kernels[i] = &taped[i];
     }
-    backend = *cpu();
-    backend.name = "taping";
-    backend.host_memory = false;
-    backend.max_workers = max_workers;
-    backend.synchronise = synchronise;
-    backend.record_begin = record_begin;
-    backend.record_end = record_end;
-    backend.replay = replay;
-    backend.recording_release = free;
-    backend.kernels = kernels;
-    backend.allocate = allocate;
-    backend.release = release;
-    backend.copy_in = copy_in;
-    backend.copy_out = copy_out;
-    backend.copy = copy;
-    backend.clear = clear;
-    backend.noise = noise;
-    backend.loss = loss;
-    backend.accumulate = accumulate;
-    backend.collect = collect;
-    backend.narrow = narrow;
-    backend.finish_gradient = finish_gradient;
-    backend.plan_update = plan_update;
-    backend.adamw = adamw;
-    backend.residual = residual;
-    backend.reverse = reverse;
-    return &backend;
+    *backend = *cpu();
+    backend->name = "taping";
+    backend->host_memory = false;
+    backend->copy_in_at_once = 1 << 16;
+    backend->max_workers = max_workers;
+    backend->synchronise = synchronise;
+    backend->record_begin = record_begin;
+    backend->record_end = record_end;
+    backend->replay = replay;
+    backend->recording_release = free;
+    backend->kernels = kernels;
+    backend->allocate = allocate;
+    backend->release = release;
+    backend->copy_in = copy_in;
+    backend->copy_out = copy_out;
+    backend->copy = copy;
+    backend->clear = clear;
+    backend->noise = noise;
+    backend->loss = loss;
+    backend->accumulate = accumulate;
+    backend->collect = collect;
+    backend->narrow = narrow;
+    backend->finish_gradient = finish_gradient;
+    backend->plan_update = plan_update;
+    backend->adamw = adamw;
+    backend->residual = residual;
+    backend->reverse = reverse;
+    return backend;
 }

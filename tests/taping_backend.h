@@ -15,7 +15,7 @@ typedef struct TapingCounts {
     int64_t direct;  /* calls that were run at once */
     int64_t taped;   /* calls of the latest recording */
     int64_t replays; /* of recordings */
-    int64_t waits;   /* copies to the host and synchronise */
+    int64_t waits;   /* copies to the host, large ones from it, and synchronise */
 } TapingCounts;
 
 TapingCounts taping_counts(void);
@@ -25,6 +25,9 @@ TapingCounts taping_counts(void);
 enum { TAPING_BYTES = 64 };
 typedef Status (*TapingFunction)(const void *arguments);
 Status taping_call(TapingFunction function, const void *arguments, size_t bytes, const void *address);
+
+/* What copy_in copies at once, from now on. */
+void taping_copy_in_at_once(size_t bytes);
 
 /* Lets record_end fail from now on, or not. */
 void taping_refuse(bool refuse);

@@ -78,9 +78,10 @@ done:
 
 /* ---- comm.h's sums of device memory ---- */
 
-Status comm_attach_device(Comm *comm, void *stream) {
+Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options) {
     (void)comm;
     (void)stream;
+    (void)options;
     return STATUS_OK;
 }
 

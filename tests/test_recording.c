@@ -147,6 +147,29 @@ static void check_short_queue(Trainer *trainer) {
     CHECK(count == 2);
 }
 
+/* Batches that copy_in waits for: each step is collected before the next is sent, where another rank's death
+ * would not be noticed otherwise. */
+static void test_large_batches(const Rig *rig) {
+    Rig device = device_rig(rig, "0", "fp32");
+    device.config.train_epochs = 20;
+    Trainer *trainer = rig_trainer(&device, rig->comm, 1), *expected = rig_trainer(&device, rig->comm, 1);
+    taping_copy_in_at_once(sizeof(BatchSlot));
+    for (int step = 1; step < RIG_STEPS_PER_EPOCH; step++) {
+        TrainerReport reports[TRAINER_QUEUE], other;
+        int64_t count;
+        TapingCounts before = taping_counts();
+        CHECK_OK(trainer_queue(trainer, false));
+        CHECK(taping_counts().waits > before.waits);
+        CHECK(trainer_must_collect(trainer) == comm_sums_device_memory(rig->comm));
+        CHECK_OK(trainer_collect(trainer, reports, &count));
+        CHECK_OK(trainer_step(expected, false, &other));
+        CHECK(count == 1 && same_report(&reports[0], &other) && rig_same_state(trainer, expected));
+    }
+    taping_copy_in_at_once(1 << 16);
+    trainer_destroy(trainer);
+    trainer_destroy(expected);
+}
+
 /* Where recording fails, if only on one rank, is switched off or would hide what is measured, steps are
  * queued call by call. */
 static void test_not_recorded(const Rig *rig) {
@@ -210,6 +233,7 @@ static void test_all(const Rig *rig) {
     test_queue(rig);
     test_failure(rig, "4", "fixed");
     test_failure(rig, "0", "fp32");
+    test_large_batches(rig);
     test_not_recorded(rig);
     if (records(rig))
         test_bf16(rig);

@@ -120,6 +120,7 @@ static const Backend backend = {
     .host_memory = false,
     .allocate = cuda_allocate,
     .release = cuda_release,
+    .copy_in_at_once = CUDA_STAGE_BYTES,
     .copy_in = copy_in,
     .copy_out = copy_out,
     .copy = copy,

@@ -125,6 +125,7 @@ done:
 
 Status session_choose_device(Session *session) {
     Status status = STATUS_OK;
+    const Config *config = &session->arguments.config;
     int shared;
     status_now(session->started);
     session->start_seconds = clock_seconds();
@@ -137,8 +138,10 @@ Status session_choose_device(Session *session) {
         session->threads = session->backend->max_workers();
     status = start_backend(session);
     TRY(comm_agree(session->comm, status));
+    CommDeviceOptions options = {.max_ctas = (int)config->train_nccl_max_ctas,
+                                 .timeout_seconds = config->train_nccl_timeout_s};
     if (session->backend->stream)
-        TRY(comm_attach_device(session->comm, session->backend->stream()));
+        TRY(comm_attach_device(session->comm, session->backend->stream(), &options));
 done:
     return status;
 }

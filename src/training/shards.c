@@ -431,6 +431,11 @@ done:
     return status;
 }
 
+bool shards_send_waits(const Shards *shards) {
+    const size_t most = shards->network->backend->copy_in_at_once;
+    return most > 0 && (size_t)(shards->batches[1].capacity * shards->samples) * sizeof(BatchSlot) > most;
+}
+
 Status shards_queue_gradient(Shards *shards, const Batch *batch) {
     Status status = STATUS_OK;
     Pass pass;

@@ -92,6 +92,9 @@ typedef struct ShardsResult {
 /* Sends what changes from batch to batch to the backend's memory. `stop` is this rank's wish. */
 Status shards_send(Shards *shards, const Batch *batch, bool stop);
 
+/* Whether shards_send waits for what is queued: its batches are more than the backend copies in at once. */
+bool shards_send_waits(const Shards *shards);
+
 /* Loss and gradient of the batch last sent, of which only what is equal in all training batches is looked at
  * (data set, seed, streams, places): shard i on rank i mod size. After it shards_sums is the gradient of the
  * mean loss and the tail, on every rank. On a device the work is queued, and may be recorded if it sums over

@@ -109,14 +109,15 @@ done:
 
 /* ---- reports ---- */
 
-/* Launches block the host where too many (about a thousand) are queued. While sums over ranks are among them
- * that must not happen, since only trainer_collect notices that another rank died. */
+/* While sums over ranks are queued nothing but trainer_collect may wait, since it alone notices that another
+ * rank died: neither copies of large batches, nor launches, which block the host where too many (about a
+ * thousand) are queued. */
 static int64_t queue_limit(const Trainer *trainer) {
     enum { QUEUED_CALL_BY_CALL = 2 };
-    if (!works_behind(trainer))
+    const bool sums = comm_sums_device_memory(trainer->comm);
+    if (!works_behind(trainer) || (sums && shards_send_waits(&trainer->shards)))
         return 1;
-    return comm_sums_device_memory(trainer->comm) && !trainer->recording ? QUEUED_CALL_BY_CALL
-                                                                         : TRAINER_QUEUE;
+    return sums && !trainer->recording ? QUEUED_CALL_BY_CALL : TRAINER_QUEUE;
 }
 
 bool trainer_must_collect(const Trainer *trainer) {

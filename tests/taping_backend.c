@@ -85,7 +85,8 @@ typedef struct Block {
 
 static struct {
     Tape *tape; /* being recorded, or NULL */
-    bool failed, refuse;
+    bool failed, refuse, fails;
+    int64_t failing_call;
     TapingCounts counts;
     Block blocks[MOST_BLOCKS];
     int block_count;
@@ -102,6 +103,11 @@ TapingCounts taping_counts(void) {
 
 void taping_copy_in_at_once(size_t bytes) {
     state.backend.copy_in_at_once = bytes;
+}
+
+void taping_fail(int64_t call) {
+    state.fails = call >= 0;
+    state.failing_call = call;
 }
 
 void taping_refuse(bool refuse) {
@@ -219,6 +225,8 @@ static Status submit(Call *call, const void *const *addresses, size_t count) {
     memcpy(call->addresses, addresses, count * sizeof *addresses);
     call->address_count = count;
     TRY(check_addresses(call));
+    if (state.tape && state.fails && state.tape->count == state.failing_call)
+        FAIL(STATUS_FAILURE, "call %lld was refused", (long long)state.failing_call);
     if (state.tape && state.tape->count == MOST_CALLS)
         FAIL(STATUS_FAILURE, "more than %d calls in a recording", MOST_CALLS);
     if (state.tape) {

@@ -29,6 +29,9 @@ Status taping_call(TapingFunction function, const void *arguments, size_t bytes,
 /* What copy_in copies at once, from now on. */
 void taping_copy_in_at_once(size_t bytes);
 
+/* Lets call number `call` of a recording fail from now on; -1: none. */
+void taping_fail(int64_t call);
+
 /* Lets record_end fail from now on, or not. */
 void taping_refuse(bool refuse);
 

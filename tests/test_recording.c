@@ -226,6 +226,38 @@ static void test_bf16(const Rig *rig) {
     trainer_destroy(expected);
 }
 
+/* A recording that fails at any of its calls, on one rank: among others when some buckets of the gradient
+ * have set out and others have not. The steps after it are none the worse. */
+static void test_failed_call(const Rig *rig, const char *shard, const char *sum) {
+    enum { PLACES = 7 };
+    Rig device = device_rig(rig, shard, sum);
+    Trainer *expected = rig_trainer(&device, rig->comm, 1), *failed[PLACES];
+    TrainerReport report, other;
+    int64_t count;
+    CHECK_OK(trainer_step(expected, false, &other));
+    for (int i = 0; i < PLACES; i++) {
+        failed[i] = rig_trainer(&device, rig->comm, 1);
+        CHECK_OK(trainer_step(failed[i], false, &report));
+    }
+    CHECK_OK(trainer_step(expected, false, &other));
+    count = taping_counts().taped;
+    for (int i = 0; i < PLACES; i++) {
+        if (comm_rank(rig->comm) == 0)
+            taping_fail(i * (count - 1) / (PLACES - 1));
+        CHECK_OK(trainer_step(failed[i], false, &report));
+        taping_fail(-1);
+        CHECK(!failed[i]->recording && failed[i]->cannot_record);
+        CHECK(same_report(&report, &other) && rig_same_state(failed[i], expected));
+    }
+    CHECK_OK(trainer_step(expected, false, &other));
+    for (int i = 0; i < PLACES; i++) {
+        CHECK_OK(trainer_step(failed[i], false, &report));
+        CHECK(same_report(&report, &other) && rig_same_state(failed[i], expected));
+        trainer_destroy(failed[i]);
+    }
+    trainer_destroy(expected);
+}
+
 static void test_all(const Rig *rig) {
     test_steps(rig, "4", "fixed");
     test_steps(rig, "16", "fixed"); /* one shard: ranks beyond the first have none */
@@ -235,8 +267,11 @@ static void test_all(const Rig *rig) {
     test_failure(rig, "0", "fp32");
     test_large_batches(rig);
     test_not_recorded(rig);
-    if (records(rig))
+    if (records(rig)) {
+        test_failed_call(rig, "0", "fp32");
+        test_failed_call(rig, "4", "fixed");
         test_bf16(rig);
+    }
 }
 
 int main(void) {

@@ -98,7 +98,6 @@ int64_t op_flops(const OpDescription *op) {
     case OP_ADD:
         return shape_count(out[0]);
     case OP_CONCAT:
-    case OP_SLICE:
     case OP_KIND_COUNT:
         break;
     }

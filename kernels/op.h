@@ -19,7 +19,7 @@ typedef struct Shape {
     int64_t d[4];
 } Shape;
 
-enum { OP_MAX_INPUTS = 8, OP_MAX_OUTPUTS = 4 };
+enum { OP_MAX_INPUTS = 8, OP_MAX_OUTPUTS = 5 };
 
 /* Element types. Only feature maps are ever DATA_BF16: images, timesteps, embeddings, statistics, parameters
  * and their gradients are float everywhere. */
@@ -30,7 +30,6 @@ typedef struct OpAttributes {
     int groups;              /* group_norm */
     bool silu;               /* group_norm */
     float epsilon;           /* group_norm */
-    int64_t offset;          /* slice: first channel */
 } OpAttributes;
 
 typedef struct OpDescription {

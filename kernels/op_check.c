@@ -120,6 +120,22 @@ done:
     return status;
 }
 
+/* dx is like x, or its first channels with the others in dx_rest. */
+static Status check_data_gradient(const OpDescription *op, Shape x) {
+    Status status = STATUS_OK;
+    Shape first = x, rest = x;
+    if (present(op, "dx_rest")) {
+        TRY(expect_sizes(op, "dx_rest"));
+        rest.d[3] = operand(op, "dx_rest").d[3];
+        TRY(expect(op, "dx_rest", rest));
+        first.d[3] -= rest.d[3];
+        TRY(expect_sizes(op, "dx"));
+    }
+    TRY(expect(op, "dx", first));
+done:
+    return status;
+}
+
 static Status check_group_norm(const OpDescription *op) {
     Status status = STATUS_OK;
     bool backward = op->kind == OP_GROUP_NORM_BACKWARD;
@@ -141,7 +157,7 @@ static Status check_group_norm(const OpDescription *op) {
     TRY(expect(op, "rstd", moment));
     TRY(expect(op, backward ? "dy" : "y", x));
     if (backward) {
-        TRY(expect(op, "dx", x));
+        TRY(check_data_gradient(op, x));
         TRY(expect_optional(op, "dgamma", parameter));
         TRY(expect_optional(op, "dbeta", parameter));
         TRY(expect_optional(op, "addend", x));
@@ -181,21 +197,6 @@ done:
     return status;
 }
 
-static Status check_slice(const OpDescription *op) {
-    Status status = STATUS_OK;
-    TRY(expect_sizes(op, "x"));
-    TRY(expect_sizes(op, "y"));
-    Shape x = operand(op, "x"), y = operand(op, "y");
-    TRY(expect(op, "y", shape(x.d[0], x.d[1], x.d[2], y.d[3])));
-    int64_t offset = op->attributes.offset;
-    if (offset < 0 || offset > x.d[3] - y.d[3])
-        FAIL(STATUS_BAD_INPUT,
-             "%s: %" PRId64 " channels from channel %" PRId64 ", expected them within %" PRId64,
-             op_name(op->kind), y.d[3], offset, x.d[3]);
-done:
-    return status;
-}
-
 Status op_check(const OpDescription *op) {
     switch (op->kind) {
     case OP_TIME_EMBEDDING:
@@ -229,8 +230,6 @@ Status op_check(const OpDescription *op) {
         return check_elementwise(op, "a", "b", "y");
     case OP_CONCAT:
         return check_concat(op);
-    case OP_SLICE:
-        return check_slice(op);
     case OP_KIND_COUNT:
         break;
     }

@@ -17,6 +17,7 @@ typedef struct NormSize {
     int64_t n, h, w, c;
     int groups;
     bool shift, dshift, silu, addend;
+    int64_t split; /* channels of dx, the others being dx_rest's; 0: all */
 } NormSize;
 
 static const ConvolutionSize convolutions[] = {
@@ -38,29 +39,37 @@ static const ConvolutionSize convolutions[] = {
 
 static const NormSize norms[] = {
     /* every combination of options, two channels per group */
-    {3, 5, 3, 8, 4, false, false, false, false},
-    {3, 5, 3, 8, 4, false, false, false, true},
-    {3, 5, 3, 8, 4, false, false, true, false},
-    {3, 5, 3, 8, 4, false, false, true, true},
-    {3, 5, 3, 8, 4, true, true, false, false},
-    {3, 5, 3, 8, 4, true, true, false, true},
-    {3, 5, 3, 8, 4, true, true, true, false},
-    {3, 5, 3, 8, 4, true, true, true, true},
-    {3, 5, 3, 8, 4, true, false, true, true},
+    {3, 5, 3, 8, 4, false, false, false, false, 0},
+    {3, 5, 3, 8, 4, false, false, false, true, 0},
+    {3, 5, 3, 8, 4, false, false, true, false, 0},
+    {3, 5, 3, 8, 4, false, false, true, true, 0},
+    {3, 5, 3, 8, 4, true, true, false, false, 0},
+    {3, 5, 3, 8, 4, true, true, false, true, 0},
+    {3, 5, 3, 8, 4, true, true, true, false, 0},
+    {3, 5, 3, 8, 4, true, true, true, true, 0},
+    {3, 5, 3, 8, 4, true, false, true, true, 0},
     /* one channel per group */
-    {3, 5, 3, 8, 8, true, true, true, true},
-    {8, 7, 7, 16, 16, false, false, true, false},
-    {3, 7, 7, 3, 3, true, true, false, true},
-    {1, 5, 3, 1, 1, false, false, false, false},
+    {3, 5, 3, 8, 8, true, true, true, true, 0},
+    {8, 7, 7, 16, 16, false, false, true, false, 0},
+    {3, 7, 7, 3, 3, true, true, false, true, 0},
+    {1, 5, 3, 1, 1, false, false, false, false, 0},
     /* one group, odd widths, one pixel, the network's own sizes */
-    {3, 7, 7, 3, 1, true, true, true, true},
-    {3, 14, 14, 24, 8, true, true, true, true},
-    {3, 1, 1, 16, 2, true, true, true, false},
-    {8, 14, 14, 64, 8, true, true, true, true},
-    {1, 28, 28, 64, 8, true, true, true, true},
-    {8, 28, 28, 16, 8, false, false, true, true},
-    {1, 7, 7, 256, 8, false, false, true, false},
-    {1, 7, 7, 24, 2, true, true, false, false},
+    {3, 7, 7, 3, 1, true, true, true, true, 0},
+    {3, 14, 14, 24, 8, true, true, true, true, 0},
+    {3, 1, 1, 16, 2, true, true, true, false, 0},
+    {8, 14, 14, 64, 8, true, true, true, true, 0},
+    {1, 28, 28, 64, 8, true, true, true, true, 0},
+    {8, 28, 28, 16, 8, false, false, true, true, 0},
+    {1, 7, 7, 256, 8, false, false, true, false, 0},
+    {1, 7, 7, 24, 2, true, true, false, false, 0},
+    /* the gradient in two parts: odd ones, whole vectors of one width or another, within a group */
+    {3, 5, 3, 8, 4, true, true, true, true, 3},
+    {3, 5, 3, 8, 4, false, false, true, false, 4},
+    {3, 7, 7, 3, 1, false, false, false, true, 1},
+    {3, 14, 14, 24, 8, true, true, true, true, 23},
+    {8, 7, 7, 16, 2, false, false, true, true, 8},
+    {1, 28, 28, 64, 8, false, false, true, true, 48},
+    {8, 14, 14, 64, 8, false, false, true, true, 32},
 };
 
 static const int64_t linears[][3] = {{1, 1, 1},  {3, 3, 8},     {8, 64, 24}, {3, 256, 256},
@@ -70,10 +79,6 @@ static const int64_t elementwise[][4] = {
     {3, 5, 3, 3}, {8, 1, 1, 256}, {1, 1, 1, 1}, {1, 7, 7, 24}, {3, 14, 14, 8}};
 static const int64_t concats[][5] = {
     {3, 5, 3, 3, 8}, {1, 7, 7, 64, 24}, {8, 14, 14, 16, 16}, {1, 1, 1, 1, 1}};
-static const int64_t slices[][6] = {{3, 5, 3, 11, 0, 3},
-                                    {3, 5, 3, 11, 3, 8},
-                                    {8, 14, 14, 32, 16, 16},
-                                    {1, 3, 5, 1, 0, 1}}; /* ..., offset, count */
 
 static const ConvolutionSize unet_convolutions[] = {
     {false, 8, 28, 28, 1, 64, 3, 1, 1},    {false, 8, 28, 28, 64, 64, 3, 1, 1},
@@ -85,9 +90,9 @@ static const ConvolutionSize unet_convolutions[] = {
 };
 
 static const NormSize unet_norms[] = {
-    {8, 28, 28, 64, 8, true, true, true, true},
-    {8, 14, 14, 128, 8, true, true, true, true},
-    {8, 7, 7, 256, 8, true, true, true, true},
+    {8, 28, 28, 64, 8, true, true, true, true, 0},      {8, 14, 14, 128, 8, true, true, true, true, 0},
+    {8, 7, 7, 256, 8, true, true, true, true, 0},       {8, 28, 28, 128, 8, false, false, true, true, 64},
+    {8, 14, 14, 256, 8, false, false, true, true, 128},
 };
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -130,7 +135,12 @@ static void append_norm(OpCases *cases, const NormSize *s) {
     const Shape absent = {{0}};
     Shape x = shape(s->n, s->h, s->w, s->c), gamma = shape(s->c, 1, 1, 1),
           moment = shape(s->n, 1, 1, s->groups);
-    Shape row = shape(s->n, 1, 1, s->c), shift = s->shift ? row : absent;
+    Shape row = shape(s->n, 1, 1, s->c), shift = s->shift ? row : absent, dx = x, dx_rest = absent;
+    if (s->split) {
+        dx_rest = x;
+        dx.d[3] = s->split;
+        dx_rest.d[3] -= s->split;
+    }
     OpDescription *op = append(cases, OP_GROUP_NORM);
     *op = (OpDescription){.kind = op->kind,
                           .attributes = attributes,
@@ -140,7 +150,7 @@ static void append_norm(OpCases *cases, const NormSize *s) {
     *op = (OpDescription){.kind = op->kind,
                           .attributes = attributes,
                           .inputs = {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
-                          .outputs = {x, gamma, gamma, s->dshift ? row : absent}};
+                          .outputs = {dx, gamma, gamma, s->dshift ? row : absent, dx_rest}};
 }
 
 /* The gradient with respect to x alone. */
@@ -148,7 +158,7 @@ static void append_norm_data(OpCases *cases, const NormSize *s) {
     append_norm(cases, s);
     cases->list[cases->count - 2] = cases->list[cases->count - 1]; /* in place of the forward op */
     cases->count--;
-    for (int k = 1; k < OP_MAX_OUTPUTS; k++)
+    for (int k = 1; k <= 3; k++) /* dgamma, dbeta, dshift */
         cases->list[cases->count - 1].outputs[k] = (Shape){{0}};
 }
 
@@ -183,13 +193,6 @@ static void append_rest(OpCases *cases) {
         op->inputs[0] = shape(c[0], c[1], c[2], c[3]);
         op->inputs[1] = shape(c[0], c[1], c[2], c[4]);
         op->outputs[0] = shape(c[0], c[1], c[2], c[3] + c[4]);
-    }
-    for (int i = 0; i < COUNT(slices); i++) {
-        const int64_t *s = slices[i];
-        OpDescription *op = append(cases, OP_SLICE);
-        op->attributes.offset = s[4];
-        op->inputs[0] = shape(s[0], s[1], s[2], s[3]);
-        op->outputs[0] = shape(s[0], s[1], s[2], s[5]);
     }
 }
 
@@ -256,10 +259,35 @@ const char *op_case_text(const OpDescription *op, char text[256]) {
     return text;
 }
 
+int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTRADICTIONS]) {
+    int count = 0;
+    for (int k = 0; k < OP_CONTRADICTIONS; k++)
+        bad[k] = *good;
+    bad[count++].outputs[0].d[0] += 1;
+    bad[count++].inputs[0].d[0] = 0;
+    bad[count++].inputs[0].d[1] = -5;
+    if (good->attributes.kernel) {
+        bad[count++].attributes.kernel = 0;
+        bad[count++].attributes.stride = 0;
+    }
+    if (good->attributes.groups) {
+        bad[count++].attributes.groups = 0;
+        bad[count++].attributes.groups = (int)good->inputs[0].d[3] + 1;
+    }
+    if (good->kind == OP_GROUP_NORM_BACKWARD) {
+        int rest = op_output(good->kind, "dx_rest");
+        bad[count++].outputs[op_output(good->kind, "dbeta")] = (Shape){{0}}; /* but dgamma */
+        bad[count++].outputs[rest] = good->inputs[0];                        /* nothing is left for dx */
+        bad[count].outputs[rest] = good->inputs[0];                          /* dx has all channels already */
+        bad[count++].outputs[rest].d[3] = 1;
+    }
+    return count;
+}
+
 /* Every operand name in ops.def. */
-static const char *const operand_names[] = {"t",    "e",    "x",    "y",      "a",       "b",     "weight",
-                                            "bias", "dy",   "dx",   "dbias",  "dweight", "shift", "gamma",
-                                            "beta", "mean", "rstd", "addend", "dgamma",  "dbeta", "dshift"};
+static const char *const operand_names[] = {
+    "t",       "e",     "x",     "y",    "a",    "b",    "weight", "bias",   "dy",    "dx",     "dbias",
+    "dweight", "shift", "gamma", "beta", "mean", "rstd", "addend", "dgamma", "dbeta", "dshift", "dx_rest"};
 
 const char *op_input_name(OpKind kind, int index) {
     for (int k = 0; k < COUNT(operand_names); k++)

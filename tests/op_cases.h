@@ -19,6 +19,10 @@ Status op_cases_create_unet(OpCases *cases, int64_t samples);
 /* "conv2d 3x3 stride 1 pad 1: (3,5,3,1) (8,1,3,3) (8,1,1,1) -> (3,5,3,8)" */
 const char *op_case_text(const OpDescription *op, char text[256]);
 
+/* Descriptions that contradict themselves, made from a good one; returns how many. */
+enum { OP_CONTRADICTIONS = 10 };
+int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTRADICTIONS]);
+
 /* Name of an operand: op.h has only the way from name to position. */
 const char *op_input_name(OpKind kind, int index);
 const char *op_output_name(OpKind kind, int index);

@@ -32,11 +32,11 @@ static bool is_convolution(OpKind kind) {
 
 static bool is_map_op(OpKind kind) {
     return is_convolution(kind) || kind == OP_GROUP_NORM || kind == OP_GROUP_NORM_BACKWARD ||
-           kind == OP_ADD || kind == OP_CONCAT || kind == OP_SLICE;
+           kind == OP_ADD || kind == OP_CONCAT;
 }
 
 static DataType operand_type(const OpPrecision *precision, OpKind kind, const char *name, Shape shape) {
-    static const char *const maps[] = {"x", "y", "dx", "dy", "a", "b", "addend"};
+    static const char *const maps[] = {"x", "y", "dx", "dx_rest", "dy", "a", "b", "addend"};
     bool image = is_convolution(kind) && shape.d[3] == 1, map = false;
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
         map = map || strcmp(name, maps[i]) == 0;

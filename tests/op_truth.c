@@ -157,10 +157,10 @@ static void time_embedding(OpTruth *t, const OpDescription *op, const double *co
 }
 
 /* Copies: the size stays 0, the result must be exact. */
-static void concat_or_slice(OpTruth *t, const OpDescription *op, const double *const *in) {
+static void concat(OpTruth *t, const OpDescription *op, const double *const *in) {
     int64_t channels = op->outputs[0].d[3], first = op->inputs[0].d[3], second = op->inputs[1].d[3];
     for (int64_t i = 0; i < shape_count(op->outputs[0]); i++) {
-        int64_t p = i / channels, c = i % channels + op->attributes.offset;
+        int64_t p = i / channels, c = i % channels;
         t->out[0][i] = c < first ? in[0][p * first + c] : in[1][p * second + c - first];
     }
 }
@@ -209,6 +209,15 @@ static void group_norm(OpTruth *t, const OpDescription *op, const double *const 
     t->length[0] = t->length[1] = t->length[2] = length;
 }
 
+/* Where the gradient at element i of x belongs: dx, or dx_rest with the last channels. */
+static void norm_gradient(OpTruth *t, const Norm *m, int64_t i, double value, double size) {
+    int64_t pixel = i / m->channels, c = i % m->channels, first = m->op->outputs[0].d[3];
+    int output = c < first ? 0 : op_output(m->op->kind, "dx_rest");
+    int64_t at = output == 0 ? pixel * first + c : pixel * (m->channels - first) + c - first;
+    t->out[output][at] = value;
+    t->size[output][at] = size;
+}
+
 /* With xhat_j = (z_j - mean) rstd over a group of L: d xhat_j / d z_i = rstd ([i = j] - 1/L - xhat_i xhat_j /
  * L). */
 static Status group_norm_backward(OpTruth *t, const OpDescription *op, const double *const *in) {
@@ -244,8 +253,7 @@ static Status group_norm_backward(OpTruth *t, const OpDescription *op, const dou
         double size =
             rstd[g] * (1 + fabs(mean[g]) * rstd[g]) *
             (fabs(m.gamma[c] * dy[i]) + sums[g * 4 + 2] / length + fabs(xhat[i]) * sums[g * 4 + 3] / length);
-        t->out[0][i] = dz + (addend ? addend[i] : 0);
-        t->size[0][i] = size + (addend ? fabs(addend[i]) : 0);
+        norm_gradient(t, &m, i, dz + (addend ? addend[i] : 0), size + (addend ? fabs(addend[i]) : 0));
         if (t->out[3]) {
             t->out[3][row] += dz;
             t->size[3][row] += size; /* not squared: the group's means make the same error at every pixel */
@@ -253,7 +261,7 @@ static Status group_norm_backward(OpTruth *t, const OpDescription *op, const dou
     }
     take_roots(t, op, 1);
     take_roots(t, op, 2);
-    t->length[0] = length;
+    t->length[0] = t->length[4] = length;
     t->length[1] = t->length[2] = (double)(op->inputs[0].d[0] * m.pixels);
     t->length[3] = FUNCTION_LENGTH;
 done:
@@ -286,8 +294,7 @@ Status op_truth_create(OpTruth *truth, const OpDescription *op, const double *co
         elementwise(truth, op, in);
         break;
     case OP_CONCAT:
-    case OP_SLICE:
-        concat_or_slice(truth, op, in);
+        concat(truth, op, in);
         break;
     case OP_GROUP_NORM:
         group_norm(truth, op, in);

@@ -37,25 +37,30 @@ typedef struct NormShape {
     int64_t pixels, channels;
     int groups;
     bool one_pass; /* the default network's: the sample must stay in shared memory */
+    int64_t split; /* channels of dx, the others being dx_rest's; 0: all */
 } NormShape;
 
 static const NormShape norm_shapes[] = {
-    {28 * 28, 64, DEFAULT_GROUPS, true},
-    {28 * 28, 128, DEFAULT_GROUPS, true},
-    {14 * 14, 128, DEFAULT_GROUPS, true},
-    {14 * 14, 256, DEFAULT_GROUPS, true},
-    {7 * 7, 256, DEFAULT_GROUPS, true},
-    {28 * 28, 16, DEFAULT_GROUPS, true},
-    {15, 8, 4, true},
-    {49, 3, 3, true},
-    {49, 3, 1, true},
-    {1, 1, 1, true},
-    {196, 24, 8, true},
-    {49, 24, 2, true},
-    {49, 16, 16, true},
-    {15, 1000, 8, true},
-    {1 << 16, 64, DEFAULT_GROUPS, false},
-    {1 << 16, 3, 1, false},
+    {28 * 28, 64, DEFAULT_GROUPS, true, 0},
+    {28 * 28, 128, DEFAULT_GROUPS, true, 0},
+    {14 * 14, 128, DEFAULT_GROUPS, true, 0},
+    {14 * 14, 256, DEFAULT_GROUPS, true, 0},
+    {7 * 7, 256, DEFAULT_GROUPS, true, 0},
+    {28 * 28, 16, DEFAULT_GROUPS, true, 0},
+    {15, 8, 4, true, 0},
+    {49, 3, 3, true, 0},
+    {49, 3, 1, true, 0},
+    {1, 1, 1, true, 0},
+    {196, 24, 8, true, 0},
+    {49, 24, 2, true, 0},
+    {49, 16, 16, true, 0},
+    {15, 1000, 8, true, 0},
+    {1 << 16, 64, DEFAULT_GROUPS, false, 0},
+    {1 << 16, 3, 1, false, 0},
+    {28 * 28, 128, DEFAULT_GROUPS, true, 64},
+    {14 * 14, 256, DEFAULT_GROUPS, true, 128},
+    {14 * 14, 64, DEFAULT_GROUPS, true, 20},
+    {15, 8, 4, true, 3},
 };
 
 /* One sample's channel vectors, as the kernel's loops visit them; the samples differ by an offset only. */
@@ -97,6 +102,7 @@ static void check_norm_plan(const GroupNormPlan *plan, int64_t limit, int bytes,
     CHECK(plan->block_channels == plan->block_groups * plan->width);
     CHECK(plan->map.lanes * plan->vector == plan->block_channels);
     CHECK(plan->vector == 1 || plan->vector * bytes == OPS_VECTOR_BYTES);
+    CHECK((plan->dx_channels > 0) == backward && plan->dx_channels % plan->vector == 0);
     /* regions follow one another and are aligned for 16-byte accesses */
     int64_t elements = plan->staged ? (int64_t)plan->pixels * plan->block_channels : 0;
     CHECK(plan->slope_offset >= elements * bytes);
@@ -117,8 +123,9 @@ static void test_norm_plans(void) {
                 bool backward = k % 2;
                 int bytes = element_sizes[k / 2];
                 GroupNormPlan plan = {0};
-                CHECK(group_norm_plan(&plan, shape->pixels, shape->channels, shape->groups, bytes, backward,
-                                      shared_limits[device]));
+                int64_t dx_channels = !backward ? 0 : shape->split ? shape->split : shape->channels;
+                CHECK(group_norm_plan(&plan, shape->pixels, shape->channels, shape->groups, bytes,
+                                      dx_channels, shared_limits[device]));
                 /* float gradients at 28x28x128 take 100 KB: more than a block has on 12.0 */
                 if (shared_limits[device] > 99 << 10)
                     CHECK(plan.staged == shape->one_pass);
@@ -127,7 +134,7 @@ static void test_norm_plans(void) {
                 walk_slots(plan.map, plan.block_channels, plan.slots);
             }
     GroupNormPlan plan = {0};
-    CHECK(!group_norm_plan(&plan, 4, 100003, 1, 4, false, 227 << 10)); /* a prime: no vectors, one group */
+    CHECK(!group_norm_plan(&plan, 4, 100003, 1, 4, 0, 227 << 10)); /* a prime: no vectors, one group */
 }
 
 /* ---- group_norm's formulas ---- */

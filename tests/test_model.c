@@ -193,17 +193,30 @@ static void test_refusals(void) {
     graph_destroy(graph);
 }
 
-/* A slice of a convolution's output: the forward op exists, a rule for its gradient does not. */
+/* The embedding of a layer's output: the forward op exists, a rule for its gradient does not. */
 static void test_missing_rule(void) {
+    Graph *graph = NULL;
+    CHECK_OK(graph_create(&graph));
+    graph->timesteps = graph_input(graph, "t", (Shape){{1, 1, 1, 1}});
+    int h = graph_linear(graph, "linear", graph->timesteps, 1);
+    graph->output = graph_time_embedding(graph, "embedding", h, 2);
+    graph->forward_nodes = graph->node_count;
+    CHECK_ERROR(autodiff_append(graph, AUTODIFF_PARAMETERS), STATUS_FAILURE,
+                "time_embedding of embedding has no gradient rule");
+    graph_destroy(graph);
+}
+
+/* A concatenation that a convolution reads first: its gradient is handed to no one. */
+static void test_unread_concat(void) {
     Graph *graph = NULL;
     CHECK_OK(graph_create(&graph));
     graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
     int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
-    graph->output = graph_value(graph, VALUE_ACTIVATION, DATA_F32, (Shape){{1, 4, 4, 1}}, GRAPH_NONE, "half");
-    graph_append(graph, OP_SLICE, (OpAttributes){.offset = 1}, "half", (int[]){h}, (int[]){graph->output});
+    int joined = graph_concat(graph, "joined", h, graph_silu(graph, "silu", h));
+    graph->output = graph_conv2d(graph, "last", joined, 1, 3, 1, 1);
     graph->forward_nodes = graph->node_count;
     CHECK_ERROR(autodiff_append(graph, AUTODIFF_PARAMETERS), STATUS_FAILURE,
-                "slice of half has no gradient rule");
+                "joined (concat): expected a group_norm");
     graph_destroy(graph);
 }
 
@@ -278,6 +291,7 @@ int main(void) {
     test_input_plan();
     test_refusals();
     test_missing_rule();
+    test_unread_concat();
     test_missing_input();
     test_plan(&small);
     test_plan(&report);

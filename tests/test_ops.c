@@ -169,19 +169,29 @@ static double dot(const double *a, const double *b, int64_t count) {
 typedef struct Difference {
     OpDescription forward;
     double *in[OP_MAX_INPUTS], *dy, *direction;
+    Shape part;    /* of the direction: like an input, or with some of its channels */
+    int64_t first; /* of these channels */
 } Difference;
+
+/* Element i of the direction, in input k. */
+static int64_t input_element(const Difference *d, int k, int64_t i) {
+    return i / d->part.d[3] * d->forward.inputs[k].d[3] + d->first + i % d->part.d[3];
+}
+
+static void move_input(Difference *d, int k, double amount) {
+    for (int64_t i = 0; i < shape_count(d->part); i++)
+        d->in[k][input_element(d, k, i)] += amount * d->direction[i];
+}
 
 /* <dy, forward(in + amount direction in input k)> */
 static Status forward_product(Difference *d, int k, double amount, double *product) {
     Status status = STATUS_OK;
     OpTruth truth = {0};
-    for (int64_t i = 0; i < shape_count(d->forward.inputs[k]); i++)
-        d->in[k][i] += amount * d->direction[i];
+    move_input(d, k, amount);
     TRY(op_truth_create(&truth, &d->forward, (const double *const *)d->in));
     *product = dot(d->dy, truth.out[0], shape_count(d->forward.outputs[0]));
 done:
-    for (int64_t i = 0; i < shape_count(d->forward.inputs[k]); i++)
-        d->in[k][i] -= amount * d->direction[i];
+    move_input(d, k, -amount);
     op_truth_release(&truth);
     return status;
 }
@@ -191,19 +201,22 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
     Status status = STATUS_OK;
     const OpDescription *op = trial->op;
     const char *name = op_output_name(op->kind, k);
-    int input = op_input(d->forward.kind, name + 1), addend = op_input(op->kind, "addend");
+    bool rest = strcmp(name, "dx_rest") == 0, dx = rest || strcmp(name, "dx") == 0;
+    int input = op_input(d->forward.kind, dx ? "x" : name + 1), addend = op_input(op->kind, "addend");
     int64_t count = shape_count(op->outputs[k]);
     float *normals = NULL;
     double above = 0, below = 0, product = 0;
     TRY(ALLOCATE(&normals, count));
     rng_fill_normal(rng_key(SEED_DIRECTION, RNG_TEST, 0, (uint32_t)k), normals, count);
     d->direction = to_double(normals, count);
+    d->part = op->outputs[k];
+    d->first = rest ? op->outputs[op_output(op->kind, "dx")].d[3] : 0;
     TRY(forward_product(d, input, DIFFERENCE_STEP, &above));
     TRY(forward_product(d, input, -DIFFERENCE_STEP, &below));
     for (int64_t i = 0; i < count; i++) {
         double gradient = trial->tensors.out[k][i];
-        if (strcmp(name, "dx") == 0 && addend >= 0 && trial->tensors.in[addend])
-            gradient -= trial->tensors.in[addend][i];
+        if (dx && addend >= 0 && trial->tensors.in[addend])
+            gradient -= trial->tensors.in[addend][input_element(d, input, i)];
         product += gradient * d->direction[i];
     }
     double difference = (above - below) / (2 * DIFFERENCE_STEP),
@@ -414,25 +427,8 @@ static void run_trial(const Backend *backend, const OpPrecision *precision, cons
 
 /* Descriptions that contradict themselves are refused by a line that names the op. */
 static void check_refusals(const Backend *backend, const OpDescription *good) {
-    OpDescription bad[8];
-    int count = 0;
-    for (int k = 0; k < 8; k++)
-        bad[k] = *good;
-    bad[count++].outputs[0].d[0] += 1;
-    bad[count++].inputs[0].d[0] = 0;
-    bad[count++].inputs[0].d[1] = -5;
-    if (good->attributes.kernel) {
-        bad[count++].attributes.kernel = 0;
-        bad[count++].attributes.stride = 0;
-    }
-    if (good->attributes.groups) {
-        bad[count++].attributes.groups = 0;
-        bad[count++].attributes.groups = (int)good->inputs[0].d[3] + 1;
-    }
-    if (good->kind == OP_GROUP_NORM_BACKWARD)
-        bad[count++].outputs[op_output(good->kind, "dbeta")] = (Shape){{0}}; /* but dgamma */
-    if (good->kind == OP_SLICE)
-        bad[count++].attributes.offset = -1;
+    OpDescription bad[OP_CONTRADICTIONS];
+    int count = op_case_contradictions(good, bad);
     for (int k = 0; k < count; k++) {
         PreparedOp prepared;
         CHECK_ERROR(op_rig_prepare(backend, &bad[k], &prepared), STATUS_BAD_INPUT, op_name(good->kind));

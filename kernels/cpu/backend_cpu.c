@@ -24,7 +24,6 @@ static const OpKernel *const fast_kernels[] = {
     &kernel_fused_group_norm_backward,
     &kernel_loops_add,
     &kernel_loops_concat,
-    &kernel_loops_slice,
     NULL,
 };
 

@@ -17,7 +17,7 @@ enum { RUN_PIXELS = 32, ACCUMULATORS = 4 };
 
 typedef struct Extent {
     int64_t samples, pixels, channels, groups, group_channels;
-    int64_t padded_channels; /* the per-channel arrays' length: whole vectors */
+    int64_t padded_channels; /* the per-channel arrays' length: a whole vector from any channel on */
 } Extent;
 
 static Extent extent_of(const OpDescription *description) {
@@ -28,7 +28,7 @@ static Extent extent_of(const OpDescription *description) {
         .channels = x.d[3],
         .groups = description->attributes.groups,
         .group_channels = x.d[3] / description->attributes.groups,
-        .padded_channels = (x.d[3] + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES,
+        .padded_channels = (x.d[3] + 2 * SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES,
     };
     return extent;
 }
@@ -46,15 +46,21 @@ typedef struct BackwardArrays {
     float *from_du, *from_x, *constant; /* dz = from_du du + from_x x + constant */
 } BackwardArrays;
 
+/* The gradient with respect to channels [first, first + channels) of x. */
+typedef struct Part {
+    float *dx; /* (samples, pixels, channels) */
+    int64_t first, channels;
+} Part;
+
 /* The inner loops for one vector width; group_norm_vector.inc says what each does. */
 typedef struct GroupNormLoops {
     void (*sum_channels)(double *sums, const float *x, const float *offsets, const Extent *extent,
                          bool squared);
     void (*apply)(float *y, const float *x, const float *scale, const float *offset, const Extent *extent,
                   bool silu);
-    void (*differentiate)(float *dx, const float *x, const float *dy, const BackwardArrays *arrays,
+    void (*differentiate)(const Part *part, const float *x, const float *dy, const BackwardArrays *arrays,
                           const Extent *extent, bool silu);
-    void (*finish)(float *dx, const float *x, const float *addend, const BackwardArrays *arrays,
+    void (*finish)(const Part *part, const float *x, const float *addend, const BackwardArrays *arrays,
                    const Extent *extent);
 } GroupNormLoops;
 
@@ -83,12 +89,12 @@ SIMD16_END
 #endif
 
 /* Both widths give the same bits; the wide one where it has no lanes to spare. */
-static const GroupNormLoops *choose_loops(const Extent *extent) {
+static const GroupNormLoops *choose_loops(int64_t channels) {
 #ifdef SIMD16_COMPILED
-    if (extent->channels % SIMD16_LANES == 0 && simd16_available())
+    if (channels % SIMD16_LANES == 0 && simd16_available())
         return &loops_16;
 #endif
-    (void)extent;
+    (void)channels;
     return &loops_8;
 }
 
@@ -137,7 +143,7 @@ done:
 static Status group_norm_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                              void *scratch) {
     const Extent extent = extent_of(&op->description);
-    const GroupNormLoops *loops = choose_loops(&extent);
+    const GroupNormLoops *loops = choose_loops(extent.channels);
     const float *shift = inputs[1], *gamma = inputs[2], *beta = inputs[3];
     double *sums = scratch;
     float *scale = (float *)(sums + extent.padded_channels), *offset = scale + extent.padded_channels;
@@ -217,10 +223,23 @@ done:
     return status;
 }
 
+/* dx of one sample is computed part by part: of all channels, or of the first ones and the others. */
+static int sample_parts(const OpDescription *d, void *const *outputs, int64_t sample, Part parts[2]) {
+    const int slots[2] = {0, 4}; /* dx, dx_rest */
+    int count = 0;
+    int64_t first = 0;
+    for (int i = 0; i < 2 && outputs[slots[i]]; i++) {
+        Shape shape = d->outputs[slots[i]];
+        float *dx = (float *)outputs[slots[i]] + sample * shape.d[1] * shape.d[2] * shape.d[3];
+        parts[count++] = (Part){dx, first, shape.d[3]};
+        first += shape.d[3];
+    }
+    return count;
+}
+
 static Status group_norm_backward_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                       void *scratch) {
     const Extent extent = extent_of(&op->description);
-    const GroupNormLoops *loops = choose_loops(&extent);
     const BackwardArrays arrays = backward_arrays(scratch, extent.padded_channels);
     const float *shift = inputs[1], *mean = inputs[4], *rstd = inputs[5], *addend = inputs[7];
     const bool silu = op->description.attributes.silu;
@@ -231,15 +250,19 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
     for (int64_t n = 0; n < extent.samples; n++) {
         int64_t at = n * extent.pixels * extent.channels;
         const float *x = (const float *)inputs[0] + at, *dy = (const float *)inputs[6] + at;
-        float *dx = (float *)outputs[0] + at;
+        Part parts[2];
+        int part_count = sample_parts(&op->description, outputs, n, parts);
         for (int64_t c = 0; c < extent.channels; c++) {
             int64_t group = n * extent.groups + c / extent.group_channels;
             arrays.scale[c] = rstd[group];
             arrays.offset[c] = ((shift ? shift[n * extent.channels + c] : 0) - mean[group]) * rstd[group];
         }
-        loops->differentiate(dx, x, dy, &arrays, &extent, silu);
+        for (int p = 0; p < part_count; p++)
+            choose_loops(parts[p].channels)->differentiate(&parts[p], x, dy, &arrays, &extent, silu);
         combine(&arrays, dshift ? dshift + n * extent.channels : NULL, rstd + n * extent.groups, &extent);
-        loops->finish(dx, x, addend ? addend + at : NULL, &arrays, &extent);
+        for (int p = 0; p < part_count; p++)
+            choose_loops(parts[p].channels)
+                ->finish(&parts[p], x, addend ? addend + at : NULL, &arrays, &extent);
     }
     for (int64_t c = 0; dgamma && c < extent.channels; c++) {
         dgamma[c] = (float)arrays.dgamma[c];

@@ -32,7 +32,6 @@ extern const OpKernel kernel_loops_silu;
 extern const OpKernel kernel_loops_silu_backward;
 extern const OpKernel kernel_loops_add;
 extern const OpKernel kernel_loops_concat;
-extern const OpKernel kernel_loops_slice;
 
 /* The fused routines of both CPU backends, as described in kernels/backend.h. (routines.c) */
 Status cpu_noise(const NoiseArguments *arguments);

@@ -60,12 +60,11 @@ static Status add_run(const PreparedOp *op, const void *const *inputs, void *con
     return STATUS_OK;
 }
 
-/* ---- concat and slice: rows are pixels ---- */
+/* ---- concat: rows are pixels ---- */
 
-static void copy_rows(float *to, int64_t to_stride, const float *from, int64_t from_stride, int64_t channels,
-                      int64_t rows) {
+static void copy_rows(float *to, int64_t to_stride, const float *from, int64_t channels, int64_t rows) {
     for (int64_t row = 0; row < rows; row++)
-        memcpy(to + row * to_stride, from + row * from_stride, (size_t)channels * sizeof *to);
+        memcpy(to + row * to_stride, from + row * channels, (size_t)channels * sizeof *to);
 }
 
 static Status concat_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
@@ -73,17 +72,8 @@ static Status concat_run(const PreparedOp *op, const void *const *inputs, void *
     (void)scratch;
     Shape a = op->description.inputs[0], b = op->description.inputs[1], y = op->description.outputs[0];
     int64_t rows = y.d[0] * y.d[1] * y.d[2];
-    copy_rows(outputs[0], y.d[3], inputs[0], a.d[3], a.d[3], rows);
-    copy_rows((float *)outputs[0] + a.d[3], y.d[3], inputs[1], b.d[3], b.d[3], rows);
-    return STATUS_OK;
-}
-
-static Status slice_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
-                        void *scratch) {
-    (void)scratch;
-    Shape x = op->description.inputs[0], y = op->description.outputs[0];
-    const float *from = (const float *)inputs[0] + op->description.attributes.offset;
-    copy_rows(outputs[0], y.d[3], from, x.d[3], y.d[3], y.d[0] * y.d[1] * y.d[2]);
+    copy_rows(outputs[0], y.d[3], inputs[0], a.d[3], rows);
+    copy_rows((float *)outputs[0] + a.d[3], y.d[3], inputs[1], b.d[3], rows);
     return STATUS_OK;
 }
 
@@ -137,7 +127,6 @@ LOOPS_KERNEL(OP_SILU, silu);
 LOOPS_KERNEL(OP_SILU_BACKWARD, silu_backward);
 LOOPS_KERNEL(OP_ADD, add);
 LOOPS_KERNEL(OP_CONCAT, concat);
-LOOPS_KERNEL(OP_SLICE, slice);
 
 const OpKernel kernel_loops_time_embedding = {
     .kind = OP_TIME_EMBEDDING,

@@ -181,7 +181,8 @@ static Status group_norm(const PreparedOp *op, const void *const *in, void *cons
 
 typedef struct NormBackward {
     const float *x, *shift, *gamma, *beta, *mean, *rstd, *dy, *addend;
-    float *dx, *dgamma, *dbeta, *dshift;
+    float *dx, *dgamma, *dbeta, *dshift, *dx_rest;
+    int64_t dx_channels; /* the others are dx_rest's */
     bool silu;
 } NormBackward;
 
@@ -192,6 +193,13 @@ static void norm_backward_element(const NormBackward *a, const Group *g, int64_t
     *slope = a->dy[g->base + p * g->channels + c];
     if (a->silu)
         *slope *= silu_slope(a->gamma[c] * *xhat + a->beta[c]);
+}
+
+/* Where the gradient with respect to x belongs, at one element. */
+static float *norm_gradient_at(const NormBackward *a, const Group *g, int64_t p, int64_t c) {
+    int64_t pixel = g->base / g->channels + p, rest = g->channels - a->dx_channels;
+    return c < a->dx_channels ? a->dx + pixel * a->dx_channels + c
+                              : a->dx_rest + pixel * rest + c - a->dx_channels;
 }
 
 /* dz = rstd (v - mean(v) - xhat mean(v xhat)) with v = gamma * slope, means over the group. */
@@ -210,7 +218,7 @@ static void norm_backward_data(const NormBackward *a, const Group *g) {
             norm_backward_element(a, g, p, c, &xhat, &slope);
             double dz = a->rstd[g->moment] * (a->gamma[c] * slope - sum / count - xhat * product / count);
             shift_sum += dz;
-            a->dx[i] = (float)(dz + (a->addend ? a->addend[i] : 0));
+            *norm_gradient_at(a, g, p, c) = (float)(dz + (a->addend ? a->addend[i] : 0));
         }
         if (a->dshift)
             a->dshift[g->row + c] = (float)shift_sum;
@@ -236,7 +244,7 @@ static void norm_backward_parameters(const NormBackward *a, const OpDescription 
 }
 
 /* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma and dbeta or both NULL, dshift
- * or NULL */
+ * or NULL, dx_rest or NULL */
 static Status group_norm_backward(const PreparedOp *op, const void *const *in, void *const *out,
                                   void *scratch) {
     (void)scratch;
@@ -253,6 +261,8 @@ static Status group_norm_backward(const PreparedOp *op, const void *const *in, v
                       .dgamma = out[1],
                       .dbeta = out[2],
                       .dshift = out[3],
+                      .dx_rest = out[4],
+                      .dx_channels = d->outputs[0].d[3],
                       .silu = d->attributes.silu};
     for (int64_t n = 0; n < d->inputs[0].d[0]; n++)
         for (int64_t k = 0; k < d->attributes.groups; k++) {
@@ -289,16 +299,6 @@ static Status concat(const PreparedOp *op, const void *const *in, void *const *o
     return STATUS_OK;
 }
 
-static Status slice(const PreparedOp *op, const void *const *in, void *const *out, void *scratch) {
-    (void)scratch;
-    const float *x = in[0];
-    float *y = out[0];
-    int64_t all = op->description.inputs[0].d[3], some = op->description.outputs[0].d[3];
-    for (int64_t p = 0; p < shape_pixels(op->description.outputs[0]); p++)
-        memcpy(y + p * some, x + p * all + op->description.attributes.offset, (size_t)some * sizeof *y);
-    return STATUS_OK;
-}
-
 #define KERNEL(KIND, op)                                                                                     \
     const OpKernel kernel_reference_##op = {                                                                 \
         .kind = KIND, .name = #op "_reference", .prepare = prepare, .run = op, .release = release}
@@ -313,4 +313,3 @@ KERNEL(OP_GROUP_NORM, group_norm);
 KERNEL(OP_GROUP_NORM_BACKWARD, group_norm_backward);
 KERNEL(OP_ADD, add);
 KERNEL(OP_CONCAT, concat);
-KERNEL(OP_SLICE, slice);

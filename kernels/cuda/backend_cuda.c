@@ -19,7 +19,6 @@ static const OpKernel *const kernels[] = {
     &kernel_cuda_group_norm_backward,
     &kernel_cuda_add,
     &kernel_cuda_concat,
-    &kernel_cuda_slice,
     NULL,
 };
 

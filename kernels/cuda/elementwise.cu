@@ -67,7 +67,7 @@ Status elementwise(const char *name, const void *a, const void *b, void *y, int6
                 : launch_elementwise<float, 4>(name, a, b, y, count, function);
 }
 
-/* ---- copies of rows, in units of 2 to 16 bytes; sizes and offsets in units ---- */
+/* ---- copies of rows, in units of 2 to 16 bytes; sizes in units ---- */
 
 template <typename Unit>
 __global__ void __launch_bounds__(OPS_THREADS)
@@ -83,30 +83,12 @@ __global__ void __launch_bounds__(OPS_THREADS)
 }
 
 template <typename Unit>
-__global__ void __launch_bounds__(OPS_THREADS)
-    slice_kernel(const Unit *x, unsigned x_units, unsigned offset, Unit *y, unsigned units, unsigned rows) {
-    const int64_t count = (int64_t)units * rows, step = (int64_t)gridDim.x * blockDim.x;
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        unsigned row = (unsigned)i / units, column = (unsigned)i - row * units;
-        y[i] = x[(int64_t)row * x_units + offset + column];
-    }
-}
-
-template <typename Unit>
 Status launch_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows) {
     const int64_t unit = sizeof(Unit), a_units = a_bytes / unit, b_units = b_bytes / unit;
     return cuda_launch("concat", concat_kernel<Unit>, ops_loop_blocks((a_units + b_units) * rows),
                        OPS_THREADS, 0, static_cast<const Unit *>(a), (unsigned)a_units,
                        static_cast<const Unit *>(b), (unsigned)b_units, static_cast<Unit *>(y),
                        (unsigned)rows);
-}
-
-template <typename Unit>
-Status launch_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes, int64_t rows) {
-    const int64_t unit = sizeof(Unit), units = bytes / unit;
-    return cuda_launch("slice", slice_kernel<Unit>, ops_loop_blocks(units * rows), OPS_THREADS, 0,
-                       static_cast<const Unit *>(x), (unsigned)(x_bytes / unit), (unsigned)(offset / unit),
-                       static_cast<Unit *>(y), (unsigned)units, (unsigned)rows);
 }
 
 /* ---- sums over parts ---- */
@@ -137,8 +119,8 @@ __global__ void __launch_bounds__(SUM_PARTS_OUTPUTS *SUM_PARTS_ROWS)
 static_assert((int)SUM_PARTS_OUTPUTS == (int)OPS_WARP && (int)SUM_PARTS_ROWS == (int)OPS_WARP,
               "a warp per output");
 
-bool divides(int64_t unit, int64_t a, int64_t b, int64_t c) {
-    return a % unit == 0 && b % unit == 0 && c % unit == 0;
+bool divides(int64_t unit, int64_t a, int64_t b) {
+    return a % unit == 0 && b % unit == 0;
 }
 
 } // namespace
@@ -157,20 +139,11 @@ extern "C" Status cuda_add(const void *a, const void *b, void *y, int64_t count,
 
 extern "C" Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y,
                               int64_t rows) {
-    if (divides(sizeof(uint4), a_bytes, b_bytes, 0))
+    if (divides(sizeof(uint4), a_bytes, b_bytes))
         return launch_concat<uint4>(a, a_bytes, b, b_bytes, y, rows);
-    if (divides(sizeof(unsigned), a_bytes, b_bytes, 0))
+    if (divides(sizeof(unsigned), a_bytes, b_bytes))
         return launch_concat<unsigned>(a, a_bytes, b, b_bytes, y, rows);
     return launch_concat<unsigned short>(a, a_bytes, b, b_bytes, y, rows);
-}
-
-extern "C" Status cuda_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes,
-                             int64_t rows) {
-    if (divides(sizeof(uint4), x_bytes, offset, bytes))
-        return launch_slice<uint4>(x, x_bytes, offset, y, bytes, rows);
-    if (divides(sizeof(unsigned), x_bytes, offset, bytes))
-        return launch_slice<unsigned>(x, x_bytes, offset, y, bytes, rows);
-    return launch_slice<unsigned short>(x, x_bytes, offset, y, bytes, rows);
 }
 
 extern "C" Status cuda_sum_parts(const float *part, int64_t parts, int64_t count, float *out, int64_t split,

@@ -284,6 +284,25 @@ template <int V> __device__ void load_slope(const float *slope, int index, int p
     }
 }
 
+/* Where the gradient at a thread's channels goes: pixel p's is access number p * stride. */
+template <typename T> struct Destination {
+    T *start;
+    int stride;
+};
+
+template <typename T, int V>
+__device__ Destination<T> destination_of(const GroupNormPlan &plan, const Place &place,
+                                         const GroupNormBackwardTensors &tensors) {
+    const int channel = place.first_channel + place.lane * V;
+    const bool rest = channel >= plan.dx_channels;
+    const int channels = rest ? plan.channels - plan.dx_channels : plan.dx_channels;
+    Destination<T> to;
+    to.start = static_cast<T *>(rest ? tensors.dx_rest : tensors.dx) +
+               (int64_t)place.sample * plan.pixels * channels + channel - (rest ? plan.dx_channels : 0);
+    to.stride = channels / V;
+    return to;
+}
+
 template <typename T, int V, bool STAGED>
 __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     group_norm_backward_kernel(GroupNormPlan plan, bool silu, GroupNormBackwardTensors tensors) {
@@ -341,6 +360,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     if (!place.active)
         return;
 
+    const Destination<T> dx = destination_of<T, V>(plan, place, tensors);
 #pragma unroll 2
     for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
         float xhat[V], slope[V], extra[V], gamma[V], rstd[V], first[V], second[V];
@@ -366,7 +386,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
 #pragma unroll
         for (int i = 0; i < V; i++)
             xhat[i] = group_norm_dz(gamma[i], rstd[i], slope[i], xhat[i], first[i], second[i]) + extra[i];
-        store<T, V>(static_cast<T *>(tensors.dx), access, xhat);
+        store<T, V>(dx.start, (int64_t)pixel * dx.stride, xhat);
     }
 }
 

@@ -27,7 +27,6 @@ extern const OpKernel kernel_cuda_group_norm;
 extern const OpKernel kernel_cuda_group_norm_backward;
 extern const OpKernel kernel_cuda_add;
 extern const OpKernel kernel_cuda_concat;
-extern const OpKernel kernel_cuda_slice;
 
 /* The fused routines, as described in kernels/backend.h: they only launch. */
 Status cuda_noise(const NoiseArguments *arguments);

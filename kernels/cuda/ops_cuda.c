@@ -70,7 +70,7 @@ static Status prepare_norm(PreparedOp *op, const char *const *features, bool bac
     TRY(ALLOCATE(&plan, 1));
     op->state = plan;
     if (!group_norm_plan(plan, x.d[1] * x.d[2], x.d[3], d->attributes.groups,
-                         (int)data_type_bytes(d->input_types[0]), backward,
+                         (int)data_type_bytes(d->input_types[0]), backward ? d->outputs[0].d[3] : 0,
                          (int64_t)cuda_context()->shared_bytes))
         FAIL(STATUS_BAD_INPUT, "%s: groups of %lld channels, more than one block holds on this device",
              op_name(d->kind), (long long)(x.d[3] / d->attributes.groups));
@@ -103,7 +103,7 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
 }
 
 static Status group_norm_backward_prepare(PreparedOp *op) {
-    static const char *const features[] = {"x", "dy", "addend", "dx", NULL};
+    static const char *const features[] = {"x", "dy", "addend", "dx", "dx_rest", NULL};
     return prepare_norm(op, features, true);
 }
 
@@ -122,6 +122,7 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
                                               .dgamma = outputs[1],
                                               .dbeta = outputs[2],
                                               .dshift = outputs[3],
+                                              .dx_rest = outputs[4],
                                               .parts = scratch};
     return cuda_group_norm_backward(op->state, d->inputs[0].d[0], is_bf16(d), d->attributes.silu, &tensors);
 }
@@ -173,15 +174,6 @@ static Status concat_run(const PreparedOp *op, const void *const *inputs, void *
     int64_t bytes = data_type_bytes(d->input_types[0]);
     return cuda_concat(inputs[0], d->inputs[0].d[3] * bytes, inputs[1], d->inputs[1].d[3] * bytes, outputs[0],
                        shape_pixels(d->outputs[0]));
-}
-
-static Status slice_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
-                        void *scratch) {
-    (void)scratch;
-    const OpDescription *d = &op->description;
-    int64_t bytes = data_type_bytes(d->input_types[0]);
-    return cuda_slice(inputs[0], d->inputs[0].d[3] * bytes, d->attributes.offset * bytes, outputs[0],
-                      d->outputs[0].d[3] * bytes, shape_pixels(d->outputs[0]));
 }
 
 /* ---- linear ---- */
@@ -268,4 +260,3 @@ CUDA_KERNEL(OP_GROUP_NORM, group_norm, group_norm_prepare, release_state);
 CUDA_KERNEL(OP_GROUP_NORM_BACKWARD, group_norm_backward, group_norm_backward_prepare, release_state);
 CUDA_KERNEL(OP_ADD, add, add_prepare, release_nothing);
 CUDA_KERNEL(OP_CONCAT, concat, add_prepare, release_nothing);
-CUDA_KERNEL(OP_SLICE, slice, silu_prepare, release_nothing);

@@ -25,7 +25,7 @@ typedef struct GroupNormBackwardTensors {
     const void *x;                                   /* T (N,H,W,C) */
     const float *shift, *gamma, *beta, *mean, *rstd; /* as in the forward pass */
     const void *dy, *addend;                         /* T; addend may be NULL */
-    void *dx;                                        /* T */
+    void *dx, *dx_rest;                              /* T: the plan's dx_channels of x, and the others */
     float *dgamma, *dbeta, *dshift;                  /* (C), (C), (N,C); dshift or both others may be NULL */
     float *parts;                                    /* scratch: (N, 2, C); not used without dgamma */
 } GroupNormBackwardTensors;
@@ -46,8 +46,6 @@ Status cuda_add(const void *a, const void *b, void *y, int64_t count, bool bf16)
 
 /* Row r of y is a's row r, then b's; sizes in bytes per row, even. */
 Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows);
-/* y (rows, bytes): from byte `offset` on of each row of x (rows, x_bytes). */
-Status cuda_slice(const void *x, int64_t x_bytes, int64_t offset, void *y, int64_t bytes, int64_t rows);
 
 /* out[i] = sum over k of part[k, i], part (parts, count), in an order that depends on `parts` alone; elements
  * from `split` on go to `rest` instead (NULL if split = count). */

@@ -87,6 +87,7 @@ enum {
 /* One block per (sample, range of whole groups): block = sample * splits + split. */
 typedef struct GroupNormPlan {
     int pixels, channels, groups, width; /* width: channels per group */
+    int dx_channels;                     /* of dx (backward): all, or the first ones where there is dx_rest */
     int block_groups, block_channels, splits;
     int vector, slots;
     LaneMap map;
@@ -137,15 +138,19 @@ OPS_FUNCTION bool group_norm_splits_at(const GroupNormPlan *plan, int block_grou
            block_channels / plan->vector <= largest;
 }
 
-/* false: more channels in a group than a block can hold. shared_limit: bytes of shared memory per block. */
+/* false: more channels in a group than a block can hold. dx_channels: 0 for the forward pass. shared_limit:
+ * bytes of shared memory per block. */
 OPS_FUNCTION bool group_norm_plan(GroupNormPlan *plan, int64_t pixels, int64_t channels, int groups,
-                                  int element_bytes, bool backward, int64_t shared_limit) {
+                                  int element_bytes, int64_t dx_channels, int64_t shared_limit) {
+    const bool backward = dx_channels > 0;
     int segment = backward ? GROUP_NORM_BACKWARD_SEGMENT : GROUP_NORM_SEGMENT, chosen = 0, fitting = 0;
     plan->pixels = (int)pixels;
     plan->channels = (int)channels;
     plan->groups = groups;
     plan->width = (int)(channels / groups);
+    plan->dx_channels = (int)dx_channels;
     plan->vector = ops_vector(channels, element_bytes);
+    plan->vector = dx_channels % plan->vector == 0 ? plan->vector : 1; /* no vector in both dx and dx_rest */
     for (int k = 1; k <= groups; k++) {
         if (!group_norm_splits_at(plan, k, backward))
             continue;

@@ -55,30 +55,52 @@ static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKin
     }
 }
 
+/* The first node that reads the value (`output` false) or that computes it; NULL if there is none. */
+static const Node *first_node(const Graph *g, int value, bool output) {
+    for (int n = 0; n < g->forward_nodes; n++) {
+        const Node *node = &g->nodes[n];
+        for (int i = 0; i < (output ? OP_MAX_OUTPUTS : OP_MAX_INPUTS); i++)
+            if ((output ? node->outputs[i] : node->inputs[i]) == value)
+                return node;
+    }
+    return NULL;
+}
+
+/* What group_norm_backward computes of the gradient with respect to x: all of it, or, where x is a
+ * concatenation and no other contribution is to come, the gradients of its two operands. */
+typedef struct NormGradient {
+    int operands[2], gradients[2]; /* the second: GRAPH_NONE if it is x */
+} NormGradient;
+
+static NormGradient norm_gradient(Autodiff *a, const Node *node, int x) {
+    const Node *source = first_node(a->graph, x, true), *reader = first_node(a->graph, x, false);
+    NormGradient result = {{x, GRAPH_NONE}, {GRAPH_NONE, GRAPH_NONE}};
+    if (source && source->op.kind == OP_CONCAT && reader->outputs[0] == node->outputs[0])
+        for (int i = 0; i < 2; i++)
+            result.operands[i] = source->inputs[i];
+    for (int i = 0; i < 2 && result.operands[i] != GRAPH_NONE; i++)
+        result.gradients[i] = new_gradient(a, result.operands[i]);
+    return result;
+}
+
 static void group_norm_rule(Autodiff *a, const Node *node, int dy) {
     int x = node_input(node, "x"), shift = node_input(node, "shift");
     int gamma = node_input(node, "gamma"), beta = node_input(node, "beta");
     int addend = a->gradient[x]; /* the other path's contribution is added in the same pass */
     int d_gamma = parameter_gradient(a, gamma), d_beta = parameter_gradient(a, beta);
-    int dx = new_gradient(a, x);
+    NormGradient d = norm_gradient(a, node, x);
     int d_shift = shift != GRAPH_NONE && a->needed[shift] ? new_gradient(a, shift) : GRAPH_NONE;
     graph_append(
         a->graph, OP_GROUP_NORM_BACKWARD, node->op.attributes, node->name,
         (int[]){x, shift, gamma, beta, node_output(node, "mean"), node_output(node, "rstd"), dy, addend},
-        (int[]){dx, d_gamma, d_beta, d_shift});
-    a->gradient[x] = dx;
+        (int[]){d.gradients[0], d_gamma, d_beta, d_shift, d.gradients[1]});
+    a->gradient[x] = GRAPH_NONE; /* taken up as addend */
+    for (int i = 0; i < 2 && d.operands[i] != GRAPH_NONE; i++)
+        contribute(a, node->name, d.operands[i], d.gradients[i]);
+    if (d.operands[0] != x)
+        a->needed[x] = false; /* the concatenation's operands have their gradients already */
     if (d_shift != GRAPH_NONE)
         contribute(a, node->name, shift, d_shift);
-}
-
-static void slice_rule(Autodiff *a, const Node *node, int dy, const char *operand, int64_t offset) {
-    int value = node_input(node, operand);
-    if (!a->needed[value])
-        return;
-    int part = new_gradient(a, value);
-    graph_append(a->graph, OP_SLICE, (OpAttributes){.offset = offset}, node->name, (int[]){dy},
-                 (int[]){part});
-    contribute(a, node->name, value, part);
 }
 
 static Status apply_rule(Autodiff *a, const Node *node) {
@@ -113,10 +135,10 @@ static Status apply_rule(Autodiff *a, const Node *node) {
             if (a->needed[node->inputs[i]])
                 contribute(a, node->name, node->inputs[i], dy);
         return STATUS_OK;
-    case OP_CONCAT:
-        slice_rule(a, node, dy, "a", 0);
-        slice_rule(a, node, dy, "b", node->op.inputs[0].d[3]);
-        return STATUS_OK;
+    case OP_CONCAT: /* see norm_gradient */
+        return status_error(STATUS_FAILURE,
+                            "autodiff: %s (concat): expected a group_norm to be the first to read it",
+                            node->name);
     default:
         return status_error(STATUS_FAILURE, "autodiff: op %s of %s has no gradient rule",
                             op_name(node->op.kind), node->name);

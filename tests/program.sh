@@ -1,5 +1,5 @@
 # Sourced by the tests that run the program:  . program.sh PROGRAM
-# Gives: program, root, work (a temporary folder), python, ranks(), kill_job(), check(), refused(), skip(), finish().
+# Gives: program, root, work (a temporary folder), python, ranks(), kill_job(), pid_of(), check(), refused(), skip(), finish().
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -37,6 +37,17 @@ kill_job() {
     pids=$(pgrep -P "$job")
     # shellcheck disable=SC2086
     kill -KILL "$job" $pids 2>/dev/null
+}
+
+# pid_of RANK: of the background launcher $job
+pid_of() {
+    local pid
+    for pid in $(pgrep -P "$job"); do
+        if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
+            echo "$pid"
+            return
+        fi
+    done
 }
 
 # check NAME COMMAND...: runs it quietly; a failure is shown and counted.

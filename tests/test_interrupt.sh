@@ -21,17 +21,6 @@ start() {
     check "$name: training" test -e "$work/$1/checkpoints/latest.h5" -a ${#pids[@]} -eq 3
 }
 
-# pid_of RANK
-pid_of() {
-    local pid
-    for pid in "${pids[@]}"; do
-        if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
-            echo "$pid"
-            return
-        fi
-    done
-}
-
 # Waits for the job, at most a minute (not in a subshell, which has no children). Sets status, seconds.
 finish_job() {
     local begin=$SECONDS watchdog

@@ -155,6 +155,37 @@ for n in 1 3; do
     check "$name: state" grep -q '"interrupted"' "$work/$name/status.json"
     check "$name: not done already" test "$(parts "$name")" -lt 324
 done
+
+# --- a rank that has nothing left to do: it goes on telling, sleeps, and hears a signal
+ticks() { # of processor time of a process
+    local fields
+    read -r -a fields <"/proc/$1/stat"
+    echo $((fields[13] + fields[14]))
+}
+steps_told() {
+    $python -c 'import json, sys; print(json.load(open(sys.argv[1]))["step"])' "$work/idle/status.json"
+}
+start 2 idle "${slow[@]}"
+check "idle: under way" wait_for_parts idle 4
+idle=$(pid_of 0)
+busy=$(pid_of 1)
+kill -STOP "$busy"
+for ((tenths = 0; tenths < 300 && $(steps_told) < 162 * 8; tenths++)); do # rank 0's half of the units
+    sleep 0.1
+done
+check "idle: its share is done, and status.json says so" test "$(steps_told)" -ge $((162 * 8)) -a "$(parts idle)" -lt 324
+before=$(ticks "$idle")
+sleep 1
+used=$(($(ticks "$idle") - before))
+check "idle: $used of $(getconf CLK_TCK) ticks of a processor used in a second" test "$used" -le $(($(getconf CLK_TCK) / 5))
+kill -USR1 "$idle"
+kill -CONT "$busy"
+status=0
+wait "$job" || status=$?
+check "idle: exit status 75, found $status" test "$status" -eq 75
+check "idle: not done already" test "$(parts idle)" -lt 324
+check "idle: goes on" ranks 1 sweep "${common[@]}" --run idle
+
 truncate -s -100 "$work/signal3/parts/unit-00000001.h5"
 printf 'x' | dd of="$work/signal3/parts/unit-00000002.h5" bs=1 seek=2500 conv=notrunc status=none
 cp "$work/signal3/parts/unit-00000004.h5" "$work/signal3/parts/unit-00000005.h5"
@@ -166,7 +197,7 @@ for number in 1 2 5; do
 done
 check "resumed after a signal" ranks 2 "${slow[@]}" --run signal1
 check "signals and damaged parts: same bytes" "${compare[@]}" "$work/reference/sweep.h5" "$work/signal1/sweep.h5" \
-    "$work/signal3/sweep.h5"
+    "$work/signal3/sweep.h5" "$work/idle/sweep.h5"
 
 # --- a network
 check "a small network" ranks 1 train "${small[@]}" --set train.max_steps=12 --set train.checkpoint_every_steps=6 --run net

@@ -105,6 +105,7 @@ static Status work(SweepRun *run) {
     status = sweep_work(run);
     if (status != STATUS_OK)
         sweep_stop_others(run);
+    status = sweep_wait_for_others(run, status);
     TRY(comm_agree(session->comm, status));
     TRY(comm_allreduce_f64(session->comm, &run->seconds, 1, COMM_MAX));
     interrupted = interrupt_received() && run->progress.stop;

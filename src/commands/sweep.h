@@ -118,6 +118,10 @@ void sweep_progress_update(SweepRun *run, double share);
 /* Makes the other ranks stop soon. */
 void sweep_stop_others(SweepRun *run);
 
+/* Returns once every rank has ended its share, with this rank's `mine` and its message; asleep most of the
+ * time, but for what sweep_progress_update does. Collective. */
+Status sweep_wait_for_others(SweepRun *run, Status mine);
+
 /* Counts the finished units; status.json and the dashboard. Rank 0; other ranks do nothing. */
 Status sweep_progress_report(SweepRun *run, RunState state, const char *message);
 

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "commands/product_report.h"
 #include "commands/sweep.h"
@@ -14,6 +15,8 @@
 
 #define LOOK_SECONDS 1.0
 #define REPORT_SECONDS 5.0
+
+enum { WAIT_NANOSECONDS = 10000000 }; /* between two looks at whether the other ranks have ended */
 
 static Status stop_path(const SweepRun *run, char path[FILE_PATH_BYTES]) {
     return session_path(run->session, STOP_NAME, path);
@@ -98,6 +101,28 @@ void sweep_progress_update(SweepRun *run, double share) {
         (void)sweep_progress_report(run, RUN_RUNNING, ""); /* for people: no reason to stop */
     }
     print_line(run, share);
+}
+
+Status sweep_wait_for_others(SweepRun *run, Status mine) {
+    Status status = STATUS_OK;
+    Comm *comm = run->session->comm;
+    int64_t ended = 1;
+    bool all = false;
+    char message[1024];
+    CommRequest *request = NULL;
+    snprintf(message, sizeof message, "%s", status_message()); /* progress may fail, and say so */
+    TRY(comm_allreduce_start(comm, &ended, 1, COMM_INT64, &request));
+    for (;;) {
+        TRY(comm_test(comm, &request, &all));
+        if (all)
+            break;
+        sweep_progress_update(run, 0);
+        (void)nanosleep(&(struct timespec){.tv_nsec = WAIT_NANOSECONDS}, NULL);
+    }
+    if (mine != STATUS_OK)
+        status = status_error(mine, "%s", message);
+done:
+    return status;
 }
 
 Status sweep_progress_report(SweepRun *run, RunState state, const char *message) {

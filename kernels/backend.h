@@ -15,6 +15,7 @@
 #include "core/rng.h"
 #include "core/status.h"
 #include "kernels/op.h"
+#include "kernels/parameter_layout.h"
 
 typedef struct PreparedOp PreparedOp;
 
@@ -23,12 +24,13 @@ typedef struct OpKernel {
     OpKind kind;
     const char *name; /* shown in per-op tables, "conv2d_cpu" */
 
-    /* Called once; op->kernel and op->description are set. May set op->state, op->packed, op->scratch_bytes.
-     */
+    /* Called once; op->kernel and op->description are set. May set op->state, op->packed, op->scratch_bytes
+     * and the layouts. */
     Status (*prepare)(PreparedOp *op);
 
     /* Optional: re-lays the op's parameters (fp32, PyTorch layout) into op->packed; called after every change
-     * of the parameters, before the next run. Without it run receives the parameters as they are. */
+     * of the parameters, before the next run. Without it run receives the parameters as they are, or in the
+     * layouts that prepare asked for. */
     Status (*pack)(PreparedOp *op, const void *const *inputs);
 
     /* inputs and outputs in ops.def's order, NULL where absent; parameter inputs are NULL for kernels with
@@ -46,6 +48,9 @@ struct PreparedOp {
     void *packed;         /* parameters in the kernel's layout; written by pack only */
     size_t packed_bytes;  /* for memory reports */
     size_t scratch_bytes; /* per worker */
+    /* Layouts of parameters among the inputs (kernels without `pack`) and of their gradients among the
+     * outputs; parts = 0: plain. run's pointers are to memory of these layouts, 64-byte aligned. */
+    ParameterLayout input_layouts[OP_MAX_INPUTS], output_layouts[OP_MAX_OUTPUTS];
     const char
         *implementation; /* for per-op tables where the kernel chose one, "winograd"; NULL: it did not */
 };
@@ -261,6 +266,12 @@ typedef struct Backend {
     Status (*copy_out)(void *to_host, const void *from, size_t bytes);
     Status (*copy)(void *to, const void *from, size_t bytes); /* within the backend's memory */
     Status (*clear)(void *memory, size_t bytes);              /* zeroes */
+
+    /* Parameters into the pieces' layouts, rounded to their types, halves to even; and gradients out of them,
+     * each the sum of its parts (parameter_layout.h). pieces (count): backend memory, independent of each
+     * other; flat: the array they were cut for. */
+    Status (*lay_out)(const LayoutPiece *pieces, int64_t count, const float *flat);
+    Status (*gather)(const LayoutPiece *pieces, int64_t count, float *flat);
 
     Status (*noise)(const NoiseArguments *arguments);
     Status (*loss)(const LossArguments *arguments);

@@ -126,13 +126,18 @@ static Status time_op(const Backend *backend, const OpDescription *d, OpTime *ti
     for (int k = 0; k < OP_MAX_INPUTS; k++)
         if (tensors.in[k] &&
             !(context.op.kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
-            TRY(op_rig_place(backend, tensors.in[k], d->input_types[k], shape_count(d->inputs[k]),
-                             &memory[k]));
+            /* values in a layout would take the same time in another order */
+            const ParameterLayout *layout = &context.op.input_layouts[k];
+            TRY(op_rig_place(backend, tensors.in[k], layout->parts ? layout->type : d->input_types[k],
+                             shape_count(d->inputs[k]), &memory[k]));
             context.inputs[k] = memory[k];
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (tensors.out[k]) {
-            TRY(backend->allocate(&context.outputs[k], operand_bytes(d->outputs[k], DATA_F32)));
+            const ParameterLayout *layout = &context.op.output_layouts[k];
+            TRY(backend->allocate(&context.outputs[k], layout->parts
+                                                           ? parameter_layout_bytes(layout)
+                                                           : operand_bytes(d->outputs[k], DATA_F32)));
             result = context.outputs[k];
         }
     TRY(backend->allocate(scratch, context.op.scratch_bytes));

@@ -147,6 +147,62 @@ done:
     return status;
 }
 
+/* `laid`: a guarded array of this layout, filled from or gathered into `plain` (both of the backend). */
+static Status convert(const Backend *backend, const ParameterLayout *layout, const Guarded *laid,
+                      const Guarded *plain, bool gather) {
+    Status status = STATUS_OK;
+    LayoutPiece *pieces = NULL;
+    void *placed = NULL;
+    const int64_t count = parameter_layout_cut(layout, 0, NULL, NULL);
+    const size_t bytes = (size_t)count * sizeof *pieces;
+    TRY(ALLOCATE(&pieces, count));
+    parameter_layout_cut(layout, 0, guarded_body(laid), pieces);
+    TRY(backend->allocate(&placed, bytes));
+    TRY(backend->copy_in(placed, pieces, bytes));
+    TRY(gather ? backend->gather(placed, count, guarded_body(plain))
+               : backend->lay_out(placed, count, guarded_body(plain)));
+    if (backend->synchronise) /* before the table is released */
+        TRY(backend->synchronise());
+done:
+    backend->release(placed);
+    free(pieces);
+    return status;
+}
+
+static int64_t layout_count(const ParameterLayout *layout) {
+    return layout->parts * layout->outer * layout->inner * layout->taps;
+}
+
+/* An input as the kernel wants it: g becomes the layout's array, made of `values`. */
+static Status guarded_create_laid(const Backend *backend, Guarded *g, const float *values,
+                                  const ParameterLayout *layout) {
+    Status status = STATUS_OK;
+    Guarded plain = {0};
+    TRY(guarded_create(backend, &plain, values, DATA_F32, layout_count(layout)));
+    TRY(guarded_create(backend, g, NULL, layout->type, layout_count(layout)));
+    TRY(convert(backend, layout, g, &plain, false));
+    TRY(guarded_check(backend, &plain, "a parameter to be laid out", true));
+    TRY(guarded_check(backend, g, "a laid parameter", false));
+    memcpy(g->host, g->found, guarded_bytes(g)); /* what the op must leave */
+done:
+    guarded_release(backend, &plain);
+    return status;
+}
+
+/* An output that the kernel left in a layout, as plain values. */
+static Status guarded_gather(const Backend *backend, const Guarded *g, const ParameterLayout *layout,
+                             float *values) {
+    Status status = STATUS_OK;
+    Guarded plain = {0};
+    TRY(guarded_create(backend, &plain, NULL, DATA_F32, layout_count(layout) / layout->parts));
+    TRY(convert(backend, layout, g, &plain, true));
+    TRY(guarded_check(backend, &plain, "a gathered gradient", false));
+    guarded_values(&plain, values);
+done:
+    guarded_release(backend, &plain);
+    return status;
+}
+
 typedef struct Stand {
     Guarded in[OP_MAX_INPUTS], out[OP_MAX_OUTPUTS], scratch;
     const void *inputs[OP_MAX_INPUTS];
@@ -158,13 +214,18 @@ static Status stand_create(Stand *s, const Backend *backend, const PreparedOp *o
     const OpDescription *d = &op->description;
     for (int k = 0; k < OP_MAX_INPUTS; k++)
         if (tensors->in[k] && !(op->kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
-            TRY(guarded_create(backend, &s->in[k], tensors->in[k], d->input_types[k],
-                               shape_count(d->inputs[k])));
+            const ParameterLayout *layout = &op->input_layouts[k];
+            TRY(layout->parts ? guarded_create_laid(backend, &s->in[k], tensors->in[k], layout)
+                              : guarded_create(backend, &s->in[k], tensors->in[k], d->input_types[k],
+                                               shape_count(d->inputs[k])));
             s->inputs[k] = guarded_body(&s->in[k]);
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (tensors->out[k]) {
-            TRY(guarded_create(backend, &s->out[k], NULL, d->output_types[k], shape_count(d->outputs[k])));
+            const ParameterLayout *layout = &op->output_layouts[k];
+            TRY(layout->parts ? guarded_create(backend, &s->out[k], NULL, layout->type, layout_count(layout))
+                              : guarded_create(backend, &s->out[k], NULL, d->output_types[k],
+                                               shape_count(d->outputs[k])));
             s->outputs[k] = guarded_body(&s->out[k]);
         }
     TRY(guarded_create(backend, &s->scratch, NULL, DATA_F32, (int64_t)((op->scratch_bytes + 3) / 4)));
@@ -182,7 +243,10 @@ static Status stand_finish(Stand *s, const Backend *backend, const PreparedOp *o
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (s->outputs[k]) {
             TRY(guarded_check(backend, &s->out[k], op_output_name(d->kind, k), false));
-            guarded_values(&s->out[k], tensors->out[k]);
+            if (op->output_layouts[k].parts)
+                TRY(guarded_gather(backend, &s->out[k], &op->output_layouts[k], tensors->out[k]));
+            else
+                guarded_values(&s->out[k], tensors->out[k]);
         }
 done:
     return status;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
+
 enum { GUARD_BYTES = 64, GUARD = 0xa5, MOST_ARRAYS = 16, MOST_ROWS = 4 };
 
 typedef struct Placed {
@@ -127,6 +129,45 @@ Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t co
     int64_t *placed = place(&places, tail, TAIL_COUNT * sizeof *tail, true);
     return finish(&places, places.status == STATUS_OK ? backend->collect(totals, count, input, placed)
                                                       : places.status);
+}
+
+/* In two calls, the first of one piece: the results do not depend on how pieces are grouped. */
+static Status convert_pieces(const Backend *backend, const LayoutPiece *pieces, int64_t count, float *flat,
+                             bool gather) {
+    Status status = STATUS_OK;
+    TRY(gather ? backend->gather(pieces, 1, flat) : backend->lay_out(pieces, 1, flat));
+    if (count > 1)
+        TRY(gather ? backend->gather(pieces + 1, count - 1, flat)
+                   : backend->lay_out(pieces + 1, count - 1, flat));
+done:
+    return status;
+}
+
+Status rig_layout(const Backend *backend, const ParameterLayout *layout, int64_t first, float *flat,
+                  int64_t elements, float *laid, bool gather) {
+    Status status = STATUS_OK;
+    Places places = {.backend = backend};
+    const size_t bytes = parameter_layout_bytes(layout);
+    const int64_t laid_count = (int64_t)bytes / data_type_bytes(layout->type);
+    const int64_t count = parameter_layout_cut(layout, first, NULL, NULL);
+    uint16_t *halves = NULL;
+    LayoutPiece *pieces = NULL;
+    TRY(ALLOCATE(&halves, laid_count));
+    TRY(ALLOCATE(&pieces, count));
+    for (int64_t i = 0; i < laid_count; i++)
+        halves[i] = bf16_of(laid[i]);
+    void *placed = place(&places, layout->type == DATA_BF16 ? (void *)halves : laid, bytes, !gather);
+    parameter_layout_cut(layout, first, placed, pieces);
+    const LayoutPiece *table = place(&places, pieces, (size_t)count * sizeof *pieces, false);
+    float *values = place_floats(&places, flat, elements, gather);
+    TRY(finish(&places, places.status == STATUS_OK ? convert_pieces(backend, table, count, values, gather)
+                                                   : places.status));
+    for (int64_t i = 0; layout->type == DATA_BF16 && !gather && i < laid_count; i++)
+        laid[i] = bf16_value(halves[i]);
+done:
+    free(halves);
+    free(pieces);
+    return status;
 }
 
 Status rig_narrow(const Backend *backend, uint16_t *to, const float *from, int64_t count) {

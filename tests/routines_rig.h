@@ -13,6 +13,11 @@ Status rig_accumulate(const Backend *backend, int64_t *sum, const float *value, 
 Status rig_collect(const Backend *backend, const ShardTotals *shards, int64_t count, const BatchInput *batch,
                    int64_t *tail);
 
+/* One conversion of an array at `first` of the flat one, of `elements`: lay_out, or gather. laid: in float,
+ * bf16 by its value. */
+Status rig_layout(const Backend *backend, const ParameterLayout *layout, int64_t first, float *flat,
+                  int64_t elements, float *laid, bool gather);
+
 Status rig_narrow(const Backend *backend, uint16_t *to, const float *from, int64_t count);
 
 /* One of finish_gradient, plan_update, adamw, on flat arrays of `elements` and `records` records. */

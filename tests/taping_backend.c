@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/status.h"
+#include "tests/taping_layouts.h"
 
 enum { MOST_CALLS = 4096, MOST_BLOCKS = 4096, MOST_ADDRESSES = 16 };
 
@@ -35,6 +36,12 @@ typedef struct MemoryCall {
     size_t bytes;
 } MemoryCall;
 
+typedef struct LayoutCall {
+    const LayoutPiece *pieces;
+    int64_t count;
+    float *flat;
+} LayoutCall;
+
 typedef struct OtherCall {
     TapingFunction function;
     _Alignas(16) unsigned char arguments[TAPING_BYTES];
@@ -56,6 +63,8 @@ typedef struct Call {
         CALL_NARROW,
         CALL_RESIDUAL,
         CALL_REVERSE,
+        CALL_LAY_OUT,
+        CALL_GATHER,
         CALL_OTHER
     } kind;
     union {
@@ -68,6 +77,7 @@ typedef struct Call {
         MemoryCall memory;
         ResidualArguments residual;
         ReverseArguments reverse;
+        LayoutCall layout;
         OtherCall other;
     };
     const void *addresses[MOST_ADDRESSES]; /* all that it reads or writes; NULL: none */
@@ -171,14 +181,11 @@ static Status synchronise(void) {
 /* ---- calls ---- */
 
 static Status perform(const Call *call) {
-    const OpKernel *kernel = call->kind == CALL_RUN || call->kind == CALL_PACK
-                                 ? backend_kernel(cpu(), call->op.op->kernel->kind)
-                                 : NULL;
     switch (call->kind) {
     case CALL_RUN:
-        return kernel->run(call->op.op, call->op.inputs, call->op.outputs, call->op.scratch);
+        return taping_layouts_run(call->op.op, call->op.inputs, call->op.outputs, call->op.scratch);
     case CALL_PACK:
-        return kernel->pack(call->op.op, call->op.inputs);
+        return backend_kernel(cpu(), call->op.op->kernel->kind)->pack(call->op.op, call->op.inputs);
     case CALL_NOISE:
         return cpu()->noise(&call->noise);
     case CALL_LOSS:
@@ -203,6 +210,10 @@ static Status perform(const Call *call) {
         return cpu()->residual(&call->residual);
     case CALL_REVERSE:
         return cpu()->reverse(&call->reverse);
+    case CALL_LAY_OUT:
+        return cpu()->lay_out(call->layout.pieces, call->layout.count, call->layout.flat);
+    case CALL_GATHER:
+        return cpu()->gather(call->layout.pieces, call->layout.count, call->layout.flat);
     case CALL_OTHER:
         return call->other.function(call->other.arguments);
     case CALL_CLEAR:
@@ -313,6 +324,17 @@ static Status reverse(const ReverseArguments *a) {
                                : status;
 }
 
+static Status lay_out(const LayoutPiece *pieces, int64_t count, const float *flat) {
+    Call call = {.kind = CALL_LAY_OUT, .layout = {pieces, count, (float *)(uintptr_t)flat}};
+    return SUBMIT(call, pieces, pieces[0].laid, pieces[count - 1].laid, flat);
+}
+
+static Status gather(const LayoutPiece *pieces, int64_t count, float *flat) {
+    Call call = {.kind = CALL_GATHER, .layout = {pieces, count, flat}};
+    state.counts.gathers++;
+    return SUBMIT(call, pieces, pieces[0].laid, pieces[count - 1].laid, flat);
+}
+
 Status taping_call(TapingFunction function, const void *arguments, size_t bytes, const void *address) {
     Call call = {.kind = CALL_OTHER, .other = {.function = function}};
     if (bytes > 0)
@@ -382,7 +404,8 @@ const Backend *taping_backend(void) {
     for (int i = 0; cpu()->kernels[i]; i++) {
         taped[i] = *cpu()->kernels[i];
         taped[i].run = taped_run;
-        taped[i].pack = taped[i].pack ? taped_pack : NULL;
+        taped[i].prepare = taping_layouts_prepare;
+        taped[i].pack = taped[i].pack && !taping_layouts_has(taped[i].kind) ? taped_pack : NULL;
         kernels[i] = &taped[i];
     }
     *backend = *cpu();
@@ -402,6 +425,8 @@ const Backend *taping_backend(void) {
     backend->copy_out = copy_out;
     backend->copy = copy;
     backend->clear = clear;
+    backend->lay_out = lay_out;
+    backend->gather = gather;
     backend->noise = noise;
     backend->loss = loss;
     backend->accumulate = accumulate;

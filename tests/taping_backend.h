@@ -1,9 +1,10 @@
 /* A stand-in for a device, to run on a host what training does on a GPU: the CPU's routines and kernels on
  * memory that is said not to be the host's, behind calls that are said to queue, with recordings. Between
  * record_begin and record_end calls are not run but taped, arguments by value, as a CUDA graph does; replay
- * runs the tape. What a device could not do is a failure: allocating, waiting or copying to and from the host
- * while recording, and routines called with addresses that are not the backend's. So is what a recording
- * could not repeat: constants that a routine takes from the host. */
+ * runs the tape. Convolutions want and leave layouts of their own, as on a GPU (taping_layouts.h). What a
+ * device could not do is a failure: allocating, waiting or copying to and from the host while recording, and
+ * routines called with addresses that are not the backend's. So is what a recording could not repeat:
+ * constants that a routine takes from the host. */
 #ifndef TESTS_TAPING_BACKEND_H
 #define TESTS_TAPING_BACKEND_H
 
@@ -15,6 +16,7 @@ typedef struct TapingCounts {
     int64_t direct;  /* calls that were run at once */
     int64_t taped;   /* calls of the latest recording */
     int64_t replays; /* of recordings */
+    int64_t gathers; /* calls of gather, run or taped */
     int64_t waits;   /* copies to the host, large ones from it, and synchronise */
 } TapingCounts;
 

@@ -82,6 +82,8 @@ static void rig_create(Rig *rig, const Backend *backend, const UnetOptions *unet
     CHECK_OK(network_create(&rig->network, &options));
     CHECK_OK(
         optimizer_create(&rig->optimizer, rig->backend, rig->network->graph, optimizer, threads(backend)));
+    if (network_gathers(rig->network)) /* the optimizer's is free until the sums are complete */
+        rig->network->gradients = rig->optimizer.gradient;
     CHECK_OK(backend->allocate((void **)&rig->sums, (size_t)rig->optimizer.count * sizeof *rig->sums));
     CHECK_OK(backend->allocate((void **)&rig->input, sizeof *rig->input));
     CHECK_OK(backend->allocate((void **)&rig->totals, sizeof *rig->totals));
@@ -101,10 +103,9 @@ static void rig_release(Rig *rig) {
     free(rig->eps_hat);
 }
 
-static Status add_gradient(void *context, int parameter, const float *gradient) {
+static Status add_gradient(void *context, int64_t first, int64_t count, const float *gradient) {
     Rig *rig = context;
-    const Parameter *p = &rig->network->graph->parameters[parameter];
-    return rig->backend->accumulate(rig->sums + p->offset, gradient, p->count, &rig->input->limit,
+    return rig->backend->accumulate(rig->sums + first, gradient, count, &rig->input->limit,
                                     &rig->totals->bad);
 }
 

@@ -52,6 +52,10 @@ static void test_steps(const Rig *rig, const char *shard, const char *sum) {
             CHECK(now.waits - start.waits <= 2); /* the ring of records may be read in two parts */
             CHECK(now.replays - before.replays == report.step - 1);
             CHECK(report.step == 1 || now.direct == start.direct);
+            if (strcmp(sum, "fp32") == 0) { /* what can travel is gathered, in one call */
+                int64_t gathers = now.gathers - start.gathers, most = trainer->network->range_count;
+                CHECK(report.step > 2 ? gathers == 0 : gathers >= 1 && gathers <= (most > 1 ? most : 1));
+            }
         }
         if (report.step % 4 == 2 || report.epoch_ended) { /* its batch is larger than training's */
             CHECK_OK(trainer_validate(trainer, &loss));

@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "kernels/backend.h"
+#include "kernels/bf16.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "routines_rig.h"
 #include "test_backend.h"
@@ -221,6 +222,66 @@ static void test_accumulate(const Backend *backend) {
     CHECK(bad && sum == (int64_t)1 << 50);
 }
 
+/* laid[k, o, tap, i] of `layout` and plain[o, i, tap], by their definition; pieces of the table are
+ * converted each way, in two calls, and nothing else is touched (the rig's guards). Sums of parts: in double
+ * and rounded once; the order is the CPU's, whose bits a device must give. */
+static void check_layout(const Backend *backend, ParameterLayout layout) {
+    const int64_t first = 7, plain_count = layout.outer * layout.inner * layout.taps;
+    const int64_t laid_count = layout.parts * plain_count;
+    float *plain = NULL, *found = NULL, *back = NULL, *laid = NULL;
+    CHECK_OK(ALLOCATE(&plain, first + plain_count));
+    CHECK_OK(ALLOCATE(&back, first + plain_count));
+    CHECK_OK(ALLOCATE(&laid, laid_count));
+    CHECK_OK(ALLOCATE(&found, laid_count));
+    for (int64_t i = 0; i < first + plain_count; i++) {
+        plain[i] = test_normal(6, i);
+        back[i] = NAN;
+    }
+    if (layout.parts == 1)
+        CHECK_OK(rig_layout(backend, &layout, first, plain, first + plain_count, found, false));
+    for (int64_t k = 0; k < layout.parts; k++)
+        for (int64_t o = 0; o < layout.outer; o++)
+            for (int64_t tap = 0; tap < layout.taps; tap++)
+                for (int64_t i = 0; i < layout.inner; i++) {
+                    int64_t at = ((k * layout.outer + o) * layout.taps + tap) * layout.inner + i;
+                    float value = plain[first + (o * layout.inner + i) * layout.taps + tap];
+                    laid[at] = k == 0 ? value : test_normal((uint32_t)(100 + k), at);
+                    laid[at] = layout.type == DATA_BF16 ? bf16_value(bf16_of(laid[at])) : laid[at];
+                }
+    CHECK(layout.parts > 1 || memcmp(found, laid, (size_t)laid_count * sizeof *laid) == 0);
+    CHECK_OK(rig_layout(backend, &layout, first, back, first + plain_count, laid, true));
+    for (int64_t o = 0; o < layout.outer; o++)
+        for (int64_t i = 0; i < layout.inner; i++)
+            for (int64_t tap = 0; tap < layout.taps; tap++) {
+                double rows[LAYOUT_SUM_ROWS] = {0}, sum = 0;
+                for (int64_t k = 0; k < layout.parts; k++)
+                    rows[k % LAYOUT_SUM_ROWS] +=
+                        laid[((k * layout.outer + o) * layout.taps + tap) * layout.inner + i];
+                for (int row = 0; row < LAYOUT_SUM_ROWS; row++)
+                    sum += rows[row];
+                CHECK(back[first + (o * layout.inner + i) * layout.taps + tap] == (float)sum);
+            }
+    for (int64_t i = 0; i < first; i++)
+        CHECK(isnan(back[i]));
+    free(plain);
+    free(found);
+    free(back);
+    free(laid);
+}
+
+static void test_layouts(const Backend *backend) {
+    const ParameterLayout layouts[] = {
+        {1, 5, 3, 9, DATA_F32},      {1, 3, 70, 9, DATA_BF16},
+        {1, 2, 600, 9, DATA_BF16},   {1, 4, 256, 16, DATA_F32},
+        {1, 2, 300, 16, DATA_BF16},  {1, 1, 9001, 1, DATA_F32},
+        {1, 64, 130, 1, DATA_BF16},  {1, 1, 2, LAYOUT_PIECE_ELEMENTS, DATA_F32},
+        {3, 1, 5, 1, DATA_F32},      {40, 2, 50, 1, DATA_F32},
+        {129, 1, 577, 1, DATA_BF16},
+    };
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+        check_layout(backend, layouts[i]);
+}
+
 int main(int argc, char **argv) {
     const Backend *backend = test_backend_start(argc > 1 ? argv[1] : "cpu", NULL);
     printf("backend %s: %s\n", backend->name, backend->description);
@@ -228,6 +289,7 @@ int main(int argc, char **argv) {
     test_timesteps(backend);
     test_loss(backend);
     test_accumulate(backend);
+    test_layouts(backend);
     test_backend_stop(backend);
     return test_result();
 }

@@ -100,13 +100,12 @@ typedef struct ByHand {
     double loss;             /* of the shards, as shares of the batch's mean */
 } ByHand;
 
-static Status take_gradient(void *context, int parameter, const float *gradient) {
+static Status take_gradient(void *context, int64_t first, int64_t count, const float *gradient) {
     ByHand *by_hand = context;
-    const Parameter *p = &by_hand->machine->network->graph->parameters[parameter];
-    for (int64_t i = 0; i < p->count; i++) {
-        by_hand->latest[p->offset + i] = gradient[i];
-        by_hand->sum[p->offset + i] += (double)gradient[i];
-        by_hand->magnitude[p->offset + i] += fabs((double)gradient[i]);
+    for (int64_t i = 0; i < count; i++) {
+        by_hand->latest[first + i] = gradient[i];
+        by_hand->sum[first + i] += (double)gradient[i];
+        by_hand->magnitude[first + i] += fabs((double)gradient[i]);
     }
     return STATUS_OK;
 }

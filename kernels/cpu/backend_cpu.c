@@ -73,9 +73,10 @@ static Status memory_clear(void *memory, size_t bytes) {
 #define CPU_COMMON                                                                                           \
     .precisions = "fp32", .host_memory = true, .allocate = memory_allocate, .release = memory_release,       \
     .copy_in = memory_copy, .copy_out = memory_copy, .copy = memory_copy, .clear = memory_clear,             \
-    .noise = cpu_noise, .loss = cpu_loss, .accumulate = cpu_accumulate, .collect = cpu_collect,              \
-    .piece_elements = PIECE_ELEMENTS, .narrow = cpu_narrow, .finish_gradient = cpu_finish_gradient,          \
-    .plan_update = cpu_plan_update, .adamw = cpu_adamw, .residual = cpu_residual, .reverse = cpu_reverse
+    .lay_out = cpu_lay_out, .gather = cpu_gather, .noise = cpu_noise, .loss = cpu_loss,                      \
+    .accumulate = cpu_accumulate, .collect = cpu_collect, .piece_elements = PIECE_ELEMENTS,                  \
+    .narrow = cpu_narrow, .finish_gradient = cpu_finish_gradient, .plan_update = cpu_plan_update,            \
+    .adamw = cpu_adamw, .residual = cpu_residual, .reverse = cpu_reverse
 
 /* Constant but for the library's description, which is known at run time only. */
 static Backend fast_backend = {.name = "cpu", .kernels = fast_kernels, CPU_COMMON};

@@ -34,6 +34,8 @@ extern const OpKernel kernel_loops_add;
 extern const OpKernel kernel_loops_concat;
 
 /* The fused routines of both CPU backends, as described in kernels/backend.h. (routines.c) */
+Status cpu_lay_out(const LayoutPiece *pieces, int64_t count, const float *flat);
+Status cpu_gather(const LayoutPiece *pieces, int64_t count, float *flat);
 Status cpu_noise(const NoiseArguments *arguments);
 Status cpu_loss(const LossArguments *arguments);
 Status cpu_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);

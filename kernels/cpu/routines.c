@@ -11,6 +11,44 @@ typedef double DoubleLanes __attribute__((vector_size(32)));
 typedef int64_t IntegerLanes __attribute__((vector_size(32)));
 typedef float FloatLanes __attribute__((vector_size(16)));
 
+Status cpu_lay_out(const LayoutPiece *pieces, int64_t count, const float *flat) {
+    for (const LayoutPiece *p = pieces; p < pieces + count; p++)
+        for (int64_t i = 0; i < p->width; i++)
+            for (int64_t tap = 0; tap < p->taps; tap++) {
+                float value = flat[p->first + i * p->taps + tap];
+                int64_t at = tap * p->inner + i;
+                if (p->type == DATA_BF16)
+                    ((uint16_t *)p->laid)[at] = bf16_of(value);
+                else
+                    ((float *)p->laid)[at] = value;
+            }
+    return STATUS_OK;
+}
+
+static float laid_value(const LayoutPiece *p, int64_t part, int64_t at) {
+    at += part * p->part_elements;
+    return p->type == DATA_BF16 ? bf16_value(((const uint16_t *)p->laid)[at]) : ((const float *)p->laid)[at];
+}
+
+static float sum_of_parts(const LayoutPiece *p, int64_t at) {
+    double rows[LAYOUT_SUM_ROWS] = {0}, sum = 0;
+    if (p->parts == 1)
+        return laid_value(p, 0, at);
+    for (int64_t k = 0; k < p->parts; k++)
+        rows[k % LAYOUT_SUM_ROWS] += laid_value(p, k, at);
+    for (int row = 0; row < LAYOUT_SUM_ROWS; row++)
+        sum += rows[row];
+    return (float)sum;
+}
+
+Status cpu_gather(const LayoutPiece *pieces, int64_t count, float *flat) {
+    for (const LayoutPiece *p = pieces; p < pieces + count; p++)
+        for (int64_t i = 0; i < p->width; i++)
+            for (int64_t tap = 0; tap < p->taps; tap++)
+                flat[p->first + i * p->taps + tap] = sum_of_parts(p, tap * p->inner + i);
+    return STATUS_OK;
+}
+
 Status cpu_noise(const NoiseArguments *a) {
     const uint32_t rng_step = a->batch->rng_step;
     for (int64_t n = 0; n < a->samples; n++) {

@@ -104,7 +104,8 @@ static void print_tensors(const Checkpoint *checkpoint) {
 
 /* ---- the network ---- */
 
-/* What the backend needs on top of the plan: its kernels' scratch and re-laid parameters. */
+/* What the backend needs on top of the plan: its kernels' scratch, and the layouts of parameters and
+ * gradients. */
 static Status print_kernels(const Session *session, const UnetOptions *unet) {
     Status status = STATUS_OK;
     NetworkOptions options = {
@@ -114,7 +115,7 @@ static Status print_kernels(const Session *session, const UnetOptions *unet) {
     TRY(network_create(&network, &options));
     int64_t per_worker = network->plan.arena_bytes + network->scratch_bytes;
     printf(
-        "kernels of %s: scratch %s per worker, re-laid parameters %s shared by the workers; training on %d "
+        "kernels of %s: scratch %s per worker, parameters and gradients in their layouts %s; training on %d "
         "thread%s: %s\n",
         session->backend->name, describe_bytes(network->scratch_bytes, scratch),
         describe_bytes(network->packed_bytes, packed), session->threads, session->threads == 1 ? "" : "s",

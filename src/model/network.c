@@ -47,6 +47,21 @@ done:
     return status;
 }
 
+static Status create_layouts(Network *network) {
+    Status status = STATUS_OK;
+    const int nodes = network->plan.node_count;
+    TRY(laid_create(&network->parameter_layouts, LAID_PARAMETERS, network->backend, network->graph,
+                    network->ops, nodes));
+    TRY(laid_create(&network->gradient_layouts, LAID_GRADIENTS, network->backend, network->graph,
+                    network->ops, nodes));
+    if (network_gathers(network) && network->workers > 1)
+        FAIL(STATUS_FAILURE, "backend %s gathers gradients: expected 1 worker, found %d",
+             network->backend->name, network->workers);
+    network->packed_bytes += network->parameter_layouts.bytes + network->gradient_layouts.bytes;
+done:
+    return status;
+}
+
 static Status create_workers(Network *network) {
     Status status = STATUS_OK;
     TRY(ALLOCATE(&network->worker, network->workers));
@@ -79,6 +94,7 @@ Status network_create(Network **result, const NetworkOptions *options) {
                                                           : network->graph->node_count));
     TRY(plan_check(&network->plan));
     TRY(prepare_ops(network));
+    TRY(create_layouts(network));
     TRY(create_workers(network));
 done:
     if (status != STATUS_OK) {
@@ -112,6 +128,8 @@ void network_destroy(Network *network) {
     for (int n = 0; network->ops && n < network->plan.node_count; n++)
         if (network->ops[n].kernel)
             network->ops[n].kernel->release(&network->ops[n]);
+    laid_release(&network->parameter_layouts, network->backend);
+    laid_release(&network->gradient_layouts, network->backend);
     free(network->worker);
     free(network->ops);
     plan_release(&network->plan);
@@ -159,10 +177,17 @@ static Status pack_task(void *context, int worker, int64_t n) {
 }
 
 Status network_load(Network *network, const float *parameters, int threads) {
+    Status status = STATUS_OK;
+    const LaidOperands *laid = &network->parameter_layouts;
+    const int nodes = network->plan.node_count;
     if (parameters != network->parameters)
         release_recordings(network);
     network->parameters = parameters;
-    return team_run(threads, network->plan.node_count, pack_task, network);
+    TRY(team_run(threads, nodes, pack_task, network));
+    if (laid->bytes > 0)
+        TRY(network->backend->lay_out(laid->pieces, laid->end[nodes - 1], parameters));
+done:
+    return status;
 }
 
 float *network_input(const Network *network, int worker) {
@@ -191,10 +216,14 @@ static Status run_node(Network *network, int worker, int n) {
     NetworkWorker *w = &network->worker[worker];
     const void *inputs[OP_MAX_INPUTS];
     void *outputs[OP_MAX_OUTPUTS];
-    for (int i = 0; i < OP_MAX_INPUTS; i++)
-        inputs[i] = operand(network, worker, node->inputs[i]);
-    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
-        outputs[i] = operand(network, worker, node->outputs[i]);
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        const void *laid = laid_operand(&network->parameter_layouts, n, i);
+        inputs[i] = laid ? laid : operand(network, worker, node->inputs[i]);
+    }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+        void *laid = laid_operand(&network->gradient_layouts, n, i);
+        outputs[i] = laid ? laid : operand(network, worker, node->outputs[i]);
+    }
     double start = network->profile ? clock_seconds() : 0; /* the last op was waited for */
     Status status = op->kernel->run(op, inputs, outputs, w->scratch);
     if (network->profile) {
@@ -244,16 +273,71 @@ Status network_forward(Network *network, int worker) {
     return run_pass(network, worker, &network->worker[worker].forward);
 }
 
+bool network_gathers(const Network *network) {
+    return network->gradient_layouts.bytes > 0;
+}
+
+/* How far a backward pass has come. */
+typedef struct Ready {
+    int64_t computed, reported; /* elements of the flat gradient */
+    int64_t gathered;           /* pieces */
+    int range;                  /* the next of range_ends */
+} Ready;
+
+static Status report_range(const Network *network, int n, Ready *ready, GradientSink sink, void *context) {
+    Status status = STATUS_OK;
+    const LaidOperands *laid = &network->gradient_layouts;
+    const int64_t first = ready->reported, pieces = laid->end[n] - ready->gathered;
+    if (ready->computed == first)
+        return STATUS_OK;
+    if (pieces > 0)
+        TRY(network->backend->gather(laid->pieces + ready->gathered, pieces, network->gradients));
+    ready->gathered += pieces;
+    ready->reported = ready->computed;
+    TRY(sink(context, first, ready->computed - first, network->gradients + first));
+done:
+    return status;
+}
+
+static bool range_ended(const Network *network, Ready *ready) {
+    const int before = ready->range;
+    while (ready->range < network->range_count && network->range_ends[ready->range] <= ready->computed)
+        ready->range++;
+    return ready->range > before;
+}
+
+/* A gradient that node n computed. */
+static Status take_gradient(const Network *network, int worker, int value, Ready *ready, GradientSink sink,
+                            void *context) {
+    Status status = STATUS_OK;
+    const Parameter *p = &network->graph->parameters[network->graph->values[value].parameter];
+    if (p->offset != ready->computed)
+        FAIL(STATUS_FAILURE, "gradient of %s: computed after %lld elements, expected after %lld", p->name,
+             (long long)ready->computed, (long long)p->offset);
+    ready->computed += p->count;
+    if (!network->gradients)
+        TRY(sink(context, p->offset, p->count, operand(network, worker, value)));
+done:
+    return status;
+}
+
 Status network_backward(Network *network, int worker, GradientSink sink, void *context) {
     Status status = STATUS_OK;
     const Graph *graph = network->graph;
-    for (int n = graph->forward_nodes; n < network->plan.node_count; n++) {
+    const int nodes = network->plan.node_count;
+    Ready ready = {0};
+    if (network_gathers(network) && !network->gradients)
+        FAIL(STATUS_FAILURE, "backend %s gathers gradients: expected memory for them",
+             network->backend->name);
+    for (int n = graph->forward_nodes; n < nodes; n++) {
         TRY(run_node(network, worker, n));
         for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
             int value = graph->nodes[n].outputs[i];
             if (value != GRAPH_NONE && graph->values[value].kind == VALUE_PARAMETER_GRADIENT)
-                TRY(sink(context, graph->values[value].parameter, operand(network, worker, value)));
+                TRY(take_gradient(network, worker, value, &ready, sink, context));
         }
+        if (network->gradients && (range_ended(network, &ready) || n == nodes - 1))
+            TRY(report_range(network, n, &ready, sink, context));
     }
 done:
     return status;

@@ -3,6 +3,7 @@
 #define MODEL_NETWORK_H
 
 #include "kernels/backend.h"
+#include "model/layouts.h"
 #include "model/plan.h"
 #include "model/unet.h"
 
@@ -12,11 +13,14 @@ typedef struct Network {
     Plan plan;
     PreparedOp *ops; /* (plan.node_count) */
     int workers;
-    float
-        *gradients; /* (graph->parameter_elements) backend memory, not owned, or NULL; see network_backward */
+    LaidOperands parameter_layouts, gradient_layouts;
+    /* See network_backward; both not owned, or NULL. */
+    float *gradients;          /* (graph->parameter_elements) backend memory */
+    const int64_t *range_ends; /* (range_count) places of the flat array, increasing */
+    int range_count;
     const float *parameters; /* (graph->parameter_elements) backend memory, not owned; see network_load */
     struct NetworkWorker *worker;
-    int64_t packed_bytes;  /* parameters in the kernels' own layouts, shared by the workers */
+    int64_t packed_bytes;  /* parameters, and their gradients, in the kernels' own layouts */
     int64_t scratch_bytes; /* per worker */
     bool profile;          /* set it to collect seconds per node */
     bool record;           /* see NetworkOptions */
@@ -51,7 +55,7 @@ void network_destroy(Network *network);
 void network_initialise(const Graph *graph, uint64_t seed, float *parameters);
 
 /* Takes new parameter values: (graph->parameter_elements) floats in backend memory, which must stay until the
- * next call, re-laid for the kernels on `threads` threads. */
+ * next call, re-laid for the kernels on `threads` threads, or by one call of the backend. */
 Status network_load(Network *network, const float *parameters, int threads);
 
 /* Tensors of one worker, backend memory: (batch,H,W,1), (batch), (batch,H,W,1), (batch,H,W,1). The gradients
@@ -65,13 +69,19 @@ float *network_input_gradient(const Network *network, int worker);
 /* network_input, network_timesteps -> network_output. */
 Status network_forward(Network *network, int worker);
 
-/* Receives a parameter's gradient of this shard as soon as it is computed; valid during the call. */
-typedef Status (*GradientSink)(void *context, int parameter, const float *gradient);
+/* Receives elements [first, first + count) of this shard's flat gradient, whole parameters, once they are
+ * final; valid during the call. The ranges follow each other and are the same in every pass. */
+typedef Status (*GradientSink)(void *context, int64_t first, int64_t count, const float *gradient);
 
-/* After network_forward and the loss: network_output_gradient -> every parameter's gradient to the sink,
- * once, in the flat order. Where network->gradients is set, by the owner of a network with one worker, they
- * are computed there and stay. */
+/* After network_forward and the loss: network_output_gradient -> the gradient to the sink, parameter after
+ * parameter. Where network->gradients is set, by the owner of a network with one worker, it is computed there
+ * and stays; it is final, and reported, as far as the pass has come whenever that reaches one of
+ * network->range_ends, and at the end. What kernels leave in layouts of their own is then gathered by one
+ * call of the backend. */
 Status network_backward(Network *network, int worker, GradientSink sink, void *context);
+
+/* Whether there are such kernels: network_backward then needs network->gradients. */
+bool network_gathers(const Network *network);
 
 /* NETWORK_INPUT_GRADIENT: network_output_gradient v -> network_input_gradient, J^T v with J = d output / d
  * input at the worker's last network_forward, after which it may be called any number of times. */
@@ -81,7 +91,7 @@ Status network_backward_input(Network *network, int worker);
 double network_node_seconds(const Network *network, int node, int64_t *runs);
 void network_reset_profile(Network *network);
 
-/* Bytes this network holds: arenas, scratch, packed parameters. */
+/* Bytes this network holds: arenas, scratch, parameters and gradients in the kernels' layouts. */
 int64_t network_bytes(const Network *network);
 
 #endif

@@ -47,18 +47,22 @@ static size_t traveller_bytes(const Shards *shards) {
 
 static Status create_sums(Shards *shards, const ShardsOptions *options) {
     Status status = STATUS_OK;
-    const Backend *backend = shards->network->backend;
+    Network *network = shards->network;
+    const Backend *backend = network->backend;
     const bool device = comm_sums_device_memory(shards->comm);
+    const size_t count = (size_t)parameter_elements(shards);
     int64_t elements = options->gradient ? 0 : parameter_elements(shards);
     if (options->bf16 && options->gradient && comm_size(shards->comm) > 1) {
         if (!device)
             FAIL(STATUS_BAD_INPUT, "train.gradient_sum bf16: expected NCCL between the ranks, found %s",
                  comm_description(shards->comm));
-        TRY(backend->allocate((void **)&shards->halves,
-                              (size_t)parameter_elements(shards) * sizeof *shards->halves));
+        TRY(backend->allocate((void **)&shards->halves, count * sizeof *shards->halves));
     }
-    shards->gradient = options->gradient;
-    shards->network->gradients = options->gradient;
+    shards->gradient = network->gradients = options->gradient;
+    if (!shards->gradient && network_gathers(network)) {
+        TRY(backend->allocate((void **)&shards->gathered, count * sizeof *shards->gathered));
+        network->gradients = shards->gathered;
+    }
     TRY(backend->allocate((void **)&shards->sums, (size_t)(elements + TAIL_COUNT) * sizeof(int64_t)));
     shards->tail = shards->sums + elements;
     Traveller t = traveller(shards);
@@ -67,6 +71,8 @@ static Status create_sums(Shards *shards, const ShardsOptions *options) {
     int64_t bucket = (int64_t)(options->bucket_mib * 1048576.0 / (double)t.element_bytes);
     BucketData data = {shards->on_host ? shards->on_host : t.memory, t.type, device};
     TRY(buckets_create(&shards->buckets, shards->comm, data, t.count, bucket < 1 ? 1 : bucket));
+    network->range_ends = shards->buckets.begin + 1;
+    network->range_count = shards->gradient && device ? shards->buckets.count : 0;
 done:
     return status;
 }
@@ -74,6 +80,7 @@ done:
 static Status create_workers(Shards *shards) {
     Status status = STATUS_OK;
     const Network *network = shards->network;
+    const size_t eps_bytes = (size_t)(shards->samples * shards->pixels) * sizeof(float);
     pthread_mutex_t *locks = NULL;
     TRY(ALLOCATE(&locks, network->graph->parameter_count));
     for (int p = 0; p < network->graph->parameter_count; p++)
@@ -81,8 +88,7 @@ static Status create_workers(Shards *shards) {
     shards->locks = locks;
     TRY(ALLOCATE(&shards->worker, network->workers));
     for (int w = 0; w < network->workers; w++)
-        TRY(network->backend->allocate((void **)&shards->worker[w].eps,
-                                       (size_t)(shards->samples * shards->pixels) * sizeof(float)));
+        TRY(network->backend->allocate((void **)&shards->worker[w].eps, eps_bytes));
 done:
     return status;
 }
@@ -139,6 +145,7 @@ void shards_release(Shards *shards) {
         backend->release(shards->owned_tables[i]);
     for (int i = 0; i < SHARDS_DATASETS; i++)
         backend->release(shards->images[i].owned);
+    backend->release(shards->gathered);
     backend->release(shards->halves);
     backend->release(shards->sums);
     free(shards->on_host);
@@ -256,36 +263,32 @@ typedef struct SinkContext {
     ShardTotals *totals;
 } SinkContext;
 
-/* The gradient is where it belongs: the buckets that are complete set out. */
-static Status send_gradient(Shards *shards, const Parameter *p) {
+/* `ready` elements of the gradient are where they belong: the buckets that are complete set out. */
+static Status send_gradient(Shards *shards, int64_t ready) {
     Status status = STATUS_OK;
     Buckets *buckets = &shards->buckets;
-    if (p->offset != shards->ready)
-        FAIL(STATUS_FAILURE, "gradient of %s: computed after %lld elements, expected after %lld", p->name,
-             (long long)shards->ready, (long long)p->offset);
-    shards->ready += p->count;
     if (!buckets->data.device)
         return STATUS_OK;
-    for (int b = buckets->started; shards->halves && b < buckets->count; b++)
-        if (buckets->begin[b + 1] <= shards->ready)
-            TRY(shards->network->backend->narrow(shards->halves + buckets->begin[b],
-                                                 shards->gradient + buckets->begin[b],
-                                                 buckets->begin[b + 1] - buckets->begin[b]));
-    TRY(buckets_start(buckets, shards->ready));
+    const int64_t *begin = buckets->begin;
+    for (int b = buckets->started; shards->halves && b < buckets->count && begin[b + 1] <= ready; b++)
+        TRY(shards->network->backend->narrow(shards->halves + begin[b], shards->gradient + begin[b],
+                                             begin[b + 1] - begin[b]));
+    TRY(buckets_start(buckets, ready));
 done:
     return status;
 }
 
-static Status take_gradient(void *context, int parameter, const float *gradient) {
+static Status take_gradient(void *context, int64_t first, int64_t count, const float *gradient) {
     SinkContext *sink = context;
     Shards *shards = sink->shards;
-    const Parameter *p = &shards->network->graph->parameters[parameter];
     if (shards->gradient)
-        return send_gradient(shards, p);
-    pthread_mutex_t *lock = (pthread_mutex_t *)shards->locks + parameter;
+        return send_gradient(shards, first + count);
+    /* all workers report the same ranges, which are locked by where they begin */
+    const Network *network = shards->network;
+    pthread_mutex_t *lock = (pthread_mutex_t *)shards->locks + first % network->graph->parameter_count;
     (void)pthread_mutex_lock(lock);
-    Status status = shards->network->backend->accumulate(shards->sums + p->offset, gradient, p->count,
-                                                         sink->limit, &sink->totals->bad);
+    Status status =
+        network->backend->accumulate(shards->sums + first, gradient, count, sink->limit, &sink->totals->bad);
     (void)pthread_mutex_unlock(lock);
     return status;
 }
@@ -440,7 +443,6 @@ Status shards_queue_gradient(Shards *shards, const Batch *batch) {
     Status status = STATUS_OK;
     Pass pass;
     TRY(create_pass(&pass, shards, batch, true));
-    shards->ready = 0;
     shards->buckets.started = 0; /* also after a pass that failed */
     if (!shards->gradient)
         TRY(shards->network->backend->clear(shards->sums,

@@ -55,10 +55,10 @@ typedef struct Shards {
     const Schedule *schedule;
     int64_t samples, pixels; /* per shard; per sample */
     float *gradient;         /* (parameter elements) backend memory, not owned; NULL: sums in fixed point */
+    float *gathered;         /* (parameter elements) a shard's gradient where the network needs room for it */
     uint16_t *halves;        /* (parameter elements) the gradient as it travels in bf16; NULL: it does not */
     int64_t *sums;           /* fixed point: (parameter elements), then the tail; else the tail alone */
     int64_t *tail;           /* (TAIL_COUNT) the end of `sums` */
-    int64_t ready;           /* elements of the gradient that this pass has computed so far */
     Buckets buckets;         /* of what travels: `sums` or `gradient` or `halves` */
     void *on_host;           /* the same in host memory; NULL where it travels from where it is */
     struct ShardsWorker *worker; /* (network->workers) */

@@ -6,6 +6,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
+#include "kernels/cuda/shared.cuh"
 
 namespace {
 
@@ -63,7 +64,7 @@ __device__ void block_group_sums(const float (&value)[V], const GroupNormPlan &p
 template <typename T, int V, bool STAGED>
 __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
     group_norm_kernel(GroupNormPlan plan, bool silu, float epsilon, GroupNormTensors tensors) {
-    extern __shared__ __align__(16) char shared[];
+    char *const shared = dynamic_shared();
     typedef typename Access<T, V>::Raw Raw;
     float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);
     float *statistic = reinterpret_cast<float *>(shared + plan.group_offset);
@@ -306,7 +307,7 @@ __device__ Destination<T> destination_of(const GroupNormPlan &plan, const Place 
 template <typename T, int V, bool STAGED>
 __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     group_norm_backward_kernel(GroupNormPlan plan, bool silu, GroupNormBackwardTensors tensors) {
-    extern __shared__ __align__(16) char shared[];
+    char *const shared = dynamic_shared();
     typedef typename Access<T, V>::Raw Raw;
     float *staged_slope = reinterpret_cast<float *>(shared + plan.slope_offset);
     float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);

@@ -3,6 +3,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
+#include "kernels/cuda/shared.cuh"
 
 namespace {
 
@@ -104,7 +105,7 @@ __global__ void __launch_bounds__(OPS_THREADS)
 template <typename T, int V>
 __global__ void __launch_bounds__(OPS_THREADS)
     reduce_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, void *narrow) {
-    extern __shared__ float products[]; /* (source rows, width, taps) */
+    float *const products = reinterpret_cast<float *>(dynamic_shared()); /* (source rows, width, taps) */
     const int sample = (int)blockIdx.x / plan.bands, band = (int)blockIdx.x - sample * plan.bands;
     const int first = band * plan.band_rows;
     const int last = min(first + plan.band_rows, plan.narrow.height);

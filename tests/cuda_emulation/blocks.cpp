@@ -1,0 +1,303 @@
+/* Runs the blocks of a kernel one after another, and the threads of a block as fibers that take turns at
+ * barriers and shuffles. Every other block, and after every other barrier, the order of the threads is turned
+ * round, so that a missing barrier shows whichever way it matters. */
+#include "internal.h"
+
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+
+extern "C" {
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+char *emulated_dynamic_shared;
+
+void emulated_barrier(void);
+unsigned long long emulated_exchange(unsigned mask, unsigned from, unsigned long long value);
+unsigned emulated_lane(void);
+}
+
+namespace emulation {
+namespace {
+
+enum { STACK_BYTES = 1 << 17, PAGE_BYTES = 4096 };
+
+struct Fiber {
+    jmp_buf place;
+    unsigned thread; /* that it runs */
+    uint3 index;
+};
+
+enum ThreadState { NOT_STARTED, RUNNING, AT_BARRIER, AT_EXCHANGE, ENDED };
+
+struct Lane {
+    unsigned mask, from;
+    unsigned long long value, received;
+};
+
+struct Block {
+    const Launch *launch = nullptr;
+    void *call = nullptr;
+    unsigned threads = 0, started = 0, ended = 0, waiting = 0; /* waiting: at the barrier */
+    bool reversed = false;
+    ThreadState states[MAX_THREADS];
+    Fiber *fibers[MAX_THREADS]; /* of started threads */
+    Lane lanes[MAX_THREADS];
+};
+
+Block block;
+Fiber *current;               /* NULL: not in a kernel */
+jmp_buf outside;              /* where run_block waits */
+std::vector<Fiber *> idle;    /* without a thread */
+std::deque<Fiber *> runnable; /* in the middle of a thread, free to go on */
+std::vector<Fiber *> at_barrier;
+Fiber *starting;
+
+void go_to(Fiber *fiber) {
+    current = fiber;
+    if (fiber)
+        threadIdx = fiber->index;
+    _longjmp(fiber ? fiber->place : outside, 1);
+}
+
+void run_threads(Fiber *self);
+
+/* ---- fibers ---- */
+
+/* Entered once; a fiber then never ends, but is idle between threads. */
+void fiber_main() {
+    Fiber *self = starting;
+    if (_setjmp(self->place) == 0)
+        _longjmp(outside, 1);
+    for (;;)
+        run_threads(self);
+}
+
+Fiber *new_fiber() {
+    Fiber *fiber = new Fiber();
+    void *memory = mmap(nullptr, STACK_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, PAGE_BYTES, PROT_NONE) != 0)
+        fail("no memory for the stack of a thread");
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = static_cast<char *>(memory) + PAGE_BYTES;
+    context.uc_stack.ss_size = STACK_BYTES;
+    context.uc_link = nullptr;
+    makecontext(&context, fiber_main, 0);
+    starting = fiber;
+    if (_setjmp(outside) == 0)
+        setcontext(&context);
+    return fiber;
+}
+
+std::string describe_wait() {
+    unsigned counts[ENDED + 1] = {};
+    for (unsigned i = 0; i < block.threads; i++)
+        counts[block.states[i]]++;
+    char text[128];
+    snprintf(text, sizeof text, "%u at a barrier, %u at a shuffle, %u ended", counts[AT_BARRIER],
+             counts[AT_EXCHANGE], counts[ENDED]);
+    return text;
+}
+
+/* Takes the fiber that goes on; NULL: all threads have ended. */
+Fiber *take_next() {
+    Fiber *next = nullptr;
+    if (block.started < block.threads && !idle.empty()) {
+        next = idle.back();
+        idle.pop_back();
+    } else if (!runnable.empty()) {
+        next = runnable.front();
+        runnable.pop_front();
+    } else if (block.ended < block.threads) {
+        fail("%s: its threads wait for each other for ever: %s", running_where().c_str(),
+             describe_wait().c_str());
+    }
+    return next;
+}
+
+/* Leaves this fiber for what can go on; comes back when it is resumed. */
+void give_way(Fiber *self) {
+    Fiber *const next = take_next();
+    if (next != self && _setjmp(self->place) == 0)
+        go_to(next);
+}
+
+/* ---- barriers and shuffles ---- */
+
+void release_barrier() {
+    if (block.waiting == 0 || block.waiting + block.ended < block.threads)
+        return;
+    block.waiting = 0;
+    block.reversed = !block.reversed;
+    if (block.reversed)
+        std::reverse(at_barrier.begin(), at_barrier.end());
+    for (Fiber *fiber : at_barrier) {
+        block.states[fiber->thread] = RUNNING;
+        runnable.push_back(fiber);
+    }
+    at_barrier.clear();
+}
+
+/* Lets the lanes of `mask` go on if all that have not ended are there. */
+void release_exchange(unsigned warp_start, unsigned mask) {
+    for (unsigned lane = 0; lane < WARP; lane++) {
+        unsigned thread = warp_start + lane;
+        if (!(mask >> lane & 1) || thread >= block.threads || block.states[thread] == ENDED)
+            continue;
+        if (block.states[thread] != AT_EXCHANGE)
+            return;
+        if (block.lanes[thread].mask != mask)
+            fail("%s: a shuffle of lanes %08x meets one of %08x", running_where().c_str(), mask,
+                 block.lanes[thread].mask);
+    }
+    for (unsigned lane = 0; lane < WARP; lane++) {
+        unsigned thread = warp_start + lane;
+        if (!(mask >> lane & 1) || thread >= block.threads || block.states[thread] == ENDED)
+            continue;
+        unsigned from = block.lanes[thread].from, source = warp_start + from;
+        bool there =
+            from < WARP && (mask >> from & 1) && source < block.threads && block.states[source] != ENDED;
+        block.lanes[thread].received = there ? block.lanes[source].value : ~0ull;
+    }
+    for (unsigned lane = 0; lane < WARP; lane++) {
+        unsigned thread = warp_start + lane;
+        if (mask >> lane & 1 && thread < block.threads && block.states[thread] == AT_EXCHANGE) {
+            block.states[thread] = RUNNING;
+            runnable.push_back(block.fibers[thread]);
+        }
+    }
+}
+
+/* ---- threads ---- */
+
+uint3 index_of(unsigned thread) {
+    uint3 index;
+    index.x = thread % blockDim.x;
+    index.y = thread / blockDim.x % blockDim.y;
+    index.z = thread / (blockDim.x * blockDim.y);
+    return index;
+}
+
+void end_thread(unsigned thread) {
+    block.states[thread] = ENDED;
+    block.ended++;
+    release_barrier();
+    unsigned warp_start = thread / WARP * WARP;
+    for (unsigned other = warp_start; other < warp_start + WARP && other < block.threads; other++)
+        if (block.states[other] == AT_EXCHANGE)
+            release_exchange(warp_start, block.lanes[other].mask);
+}
+
+/* One thread after another while there are new ones. Then this fiber is idle: on. */
+void run_threads(Fiber *self) {
+    while (block.started < block.threads) {
+        unsigned order = block.started++;
+        unsigned thread = block.reversed ? block.threads - 1 - order : order;
+        self->thread = thread;
+        self->index = threadIdx = index_of(thread);
+        block.fibers[thread] = self;
+        block.states[thread] = RUNNING;
+        block.launch->run_thread(block.call);
+        end_thread(thread);
+    }
+    idle.push_back(self);
+    give_way(self);
+}
+
+/* ---- blocks ---- */
+
+/* Ends at a page that cannot be touched. */
+char *shared_end() {
+    static char *end;
+    if (!end) {
+        enum { BYTES = (SHARED_OPT_IN + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES };
+        void *memory =
+            mmap(nullptr, BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            fail("no memory for shared memory");
+        end = static_cast<char *>(memory) + BYTES;
+        if (mprotect(end, PAGE_BYTES, PROT_NONE) != 0)
+            fail("shared memory cannot be guarded");
+    }
+    return end;
+}
+
+void run_block(bool reversed) {
+    enum { ALIGNMENT = 16 };
+    size_t bytes = (block.launch->shared_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    emulated_dynamic_shared = shared_end() - bytes;
+    memset(emulated_dynamic_shared, 0xff, bytes);
+    poison_static_shared();
+    block.started = block.ended = block.waiting = 0;
+    block.reversed = reversed;
+    std::fill(block.states, block.states + block.threads, NOT_STARTED);
+    while (idle.size() < block.threads)
+        idle.push_back(new_fiber());
+    Fiber *first = idle.back();
+    idle.pop_back();
+    if (_setjmp(outside) == 0)
+        go_to(first);
+}
+
+} // namespace
+
+void run_grid(const Launch &launch, void *call) {
+    blockDim = launch.block;
+    gridDim = launch.grid;
+    block.launch = &launch;
+    block.call = call;
+    block.threads = launch.block.x * launch.block.y * launch.block.z;
+    bool reversed = false;
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
+        for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
+            for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
+                run_block(reversed);
+                reversed = !reversed;
+            }
+}
+
+std::string running_where() {
+    if (!current)
+        return "host code";
+    char place[128];
+    snprintf(place, sizeof place, ", block (%u, %u, %u), thread (%u, %u, %u)", blockIdx.x, blockIdx.y,
+             blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    return function_name(block.launch->function) + place;
+}
+
+} // namespace emulation
+
+using namespace emulation;
+
+void emulated_barrier(void) {
+    Fiber *self = current;
+    block.states[self->thread] = AT_BARRIER;
+    block.waiting++;
+    at_barrier.push_back(self);
+    release_barrier();
+    give_way(self);
+}
+
+unsigned emulated_lane(void) {
+    return current->thread % WARP;
+}
+
+unsigned long long emulated_exchange(unsigned mask, unsigned from, unsigned long long value) {
+    Fiber *self = current;
+    unsigned thread = self->thread, lane = thread % WARP;
+    if (!(mask >> lane & 1))
+        fail("%s: lane %u shuffles among lanes %08x", running_where().c_str(), lane, mask);
+    block.lanes[thread] = {mask, from, value, 0};
+    block.states[thread] = AT_EXCHANGE;
+    release_exchange(thread - lane, mask);
+    give_way(self);
+    return block.lanes[thread].received;
+}

@@ -1,0 +1,170 @@
+/* Names of functions and places of shared variables, from this program's symbol table; counts by name. */
+#include "internal.h"
+
+#include <cxxabi.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+/* Functions and thread-local variables are found by their distance to these. */
+extern "C" thread_local char emulated_shared_anchor;
+thread_local char emulated_shared_anchor;
+extern "C" void emulated_function_anchor(void);
+void emulated_function_anchor() {
+}
+
+namespace emulation {
+namespace {
+
+struct SharedVariable {
+    size_t offset, bytes; /* in the program's thread-local memory */
+};
+
+struct Symbols {
+    std::map<uintptr_t, const char *> functions;
+    std::vector<SharedVariable> shared;
+    uintptr_t function_anchor = 0;
+    size_t shared_anchor = 0;
+
+    Symbols();
+    void add(const Elf64_Sym &symbol, const char *name);
+};
+
+void Symbols::add(const Elf64_Sym &symbol, const char *name) {
+    if (ELF64_ST_TYPE(symbol.st_info) == STT_FUNC) {
+        functions[symbol.st_value] = name;
+        if (strcmp(name, "emulated_function_anchor") == 0)
+            function_anchor = symbol.st_value;
+    } else if (ELF64_ST_TYPE(symbol.st_info) == STT_TLS) {
+        if (strcmp(name, "emulated_shared_anchor") == 0)
+            shared_anchor = symbol.st_value;
+        else if (strncmp(name, "_ZZ", 3) == 0) /* a variable of a C++ function */
+            shared.push_back({symbol.st_value, symbol.st_size});
+    }
+}
+
+Symbols::Symbols() {
+    struct stat status;
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (file < 0 || fstat(file, &status) != 0)
+        fail("this program's file cannot be opened");
+    void *memory = mmap(nullptr, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    close(file);
+    if (memory == MAP_FAILED)
+        fail("this program's file cannot be read");
+    const char *image = static_cast<const char *>(memory);
+    const Elf64_Ehdr *header = reinterpret_cast<const Elf64_Ehdr *>(image);
+    const Elf64_Shdr *sections = reinterpret_cast<const Elf64_Shdr *>(image + header->e_shoff);
+    for (int i = 0; i < header->e_shnum; i++) {
+        if (sections[i].sh_type != SHT_SYMTAB)
+            continue;
+        const Elf64_Sym *symbols = reinterpret_cast<const Elf64_Sym *>(image + sections[i].sh_offset);
+        const char *names = image + sections[sections[i].sh_link].sh_offset;
+        for (size_t k = 0; k < sections[i].sh_size / sizeof *symbols; k++)
+            add(symbols[k], names + symbols[k].st_name);
+    }
+    if (function_anchor == 0)
+        fail("this program has no symbol table: do not strip it");
+}
+
+const Symbols &symbols() {
+    static const Symbols table;
+    return table;
+}
+
+/* "group_norm_kernel<float, 4, true>": without the parameters and the unnamed namespace. */
+std::string readable(const char *symbol) {
+    static const char hidden[] = "(anonymous namespace)::";
+    int status = 0;
+    char *demangled = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+    std::string name = demangled ? demangled : symbol;
+    free(demangled);
+    for (size_t at; (at = name.find(hidden)) != std::string::npos;)
+        name.erase(at, sizeof hidden - 1);
+    if (name.compare(0, 5, "void ") == 0)
+        name.erase(0, 5);
+    return name.substr(0, name.find('('));
+}
+
+/* ---- counts ---- */
+
+struct Counts {
+    bool wanted;
+    std::map<std::string, long> launches;
+    std::vector<std::map<std::string, long>> graphs;
+
+    Counts() {
+        const char *variable = getenv("CUDA_EMULATION_COUNTS");
+        wanted = variable && strcmp(variable, "1") == 0;
+    }
+    ~Counts();
+};
+
+void print_counts(const char *title, const std::map<std::string, long> &counts) {
+    long total = 0;
+    for (const auto &entry : counts)
+        total += entry.second;
+    fprintf(stderr, "%s: %ld\n", title, total);
+    for (const auto &entry : counts)
+        fprintf(stderr, "%8ld  %s\n", entry.second, entry.first.c_str());
+}
+
+Counts::~Counts() {
+    if (!wanted)
+        return;
+    print_counts("work that ran", launches);
+    for (size_t i = 0; i < graphs.size(); i++) {
+        char title[64];
+        snprintf(title, sizeof title, "nodes of graph %zu", i);
+        print_counts(title, graphs[i]);
+    }
+}
+
+Counts &counts() {
+    static Counts all;
+    return all;
+}
+
+} // namespace
+
+const std::string &function_name(const void *function) {
+    static std::map<const void *, std::string> known;
+    std::string &name = known[function];
+    if (name.empty()) {
+        const Symbols &table = symbols();
+        uintptr_t base = reinterpret_cast<uintptr_t>(&emulated_function_anchor) - table.function_anchor;
+        auto at = table.functions.find(reinterpret_cast<uintptr_t>(function) - base);
+        name = at == table.functions.end() ? "a function without a name" : readable(at->second);
+    }
+    return name;
+}
+
+void poison_static_shared() {
+    const Symbols &table = symbols();
+    char *base = &emulated_shared_anchor - table.shared_anchor;
+    for (const SharedVariable &variable : table.shared)
+        memset(base + variable.offset, 0xff, variable.bytes);
+}
+
+void count_launch(const void *function) {
+    if (counts().wanted)
+        counts().launches[function_name(function)]++;
+}
+
+void count_graph(const std::vector<const void *> &functions) {
+    if (!counts().wanted)
+        return;
+    counts().graphs.emplace_back();
+    for (const void *function : functions)
+        counts().graphs.back()[function_name(function)]++;
+}
+
+} // namespace emulation

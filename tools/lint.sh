@@ -20,7 +20,7 @@ for file in "${files[@]}"; do
     [ -f "$file" ] && [ ! -L "$file" ] || continue
     present+=("$file")
     case "${file##*/}" in
-    *.c | *.h | *.cu | *.cuh) sources+=("$file") ;;
+    *.c | *.h | *.cu | *.cuh | *.cpp) sources+=("$file") ;;
     *.sh) scripts+=("$file") ;;
     *.*) ;;
     *) read -r first <"$file" 2>/dev/null

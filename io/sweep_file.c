@@ -155,6 +155,8 @@ Status sweep_origin_write(const char *run_directory, const SweepOrigin *origin) 
         value_text("checkpoint_checksum", origin->checkpoint_checksum),
         value_text("truths_checksum", origin->truths_checksum),
         value_text("backend", origin->backend),
+        value_text("libraries", origin->libraries),
+        value_text("build", origin->build),
     };
     TRY(file_join(path, run_directory, GRID_NAME));
     TRY(named_values_json((int)(sizeof values / sizeof *values), values, &json));
@@ -167,8 +169,10 @@ done:
 static Status take_text(const char *path, const cJSON *root, const char *name, char *text, size_t bytes) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
     if (!cJSON_IsString(item) || strlen(item->valuestring) >= bytes)
-        return status_error(STATUS_BAD_INPUT, "%s: damaged: expected a text \"%s\" of less than %zu bytes",
-                            path, name, bytes);
+        return status_error(
+            STATUS_BAD_INPUT,
+            "%s: damaged, or another version's: expected a text \"%s\" of less than %zu bytes", path, name,
+            bytes);
     snprintf(text, bytes, "%s", item->valuestring);
     return STATUS_OK;
 }
@@ -195,6 +199,8 @@ Status sweep_origin_read(const char *run_directory, SweepOrigin *origin, bool *f
                   sizeof origin->checkpoint_checksum));
     TRY(take_text(path, root, "truths_checksum", origin->truths_checksum, sizeof origin->truths_checksum));
     TRY(take_text(path, root, "backend", origin->backend, sizeof origin->backend));
+    TRY(take_text(path, root, "libraries", origin->libraries, sizeof origin->libraries));
+    TRY(take_text(path, root, "build", origin->build, sizeof origin->build));
 done:
     cJSON_Delete(root);
     free(text);

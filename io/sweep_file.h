@@ -74,6 +74,8 @@ typedef struct SweepOrigin {
     char checkpoint_checksum[17];
     char truths_checksum[17]; /* of the images to be observed, and of those that digits are read by */
     char backend[32];
+    char libraries[320]; /* and instruction set, or device */
+    char build[256];     /* of the program that began the run */
 } SweepOrigin;
 
 Status sweep_origin_write(const char *run_directory, const SweepOrigin *origin);

@@ -253,9 +253,15 @@ refused "another seed" 2 half seed -- "${half[@]}" --seed 4
 refused "another prior" 2 half prior.name mixture gaussian -- "${half[@]}" --prior gaussian
 refused "a network for a prior's run" 2 half "--prior mixture" -- "$program" sweep --checkpoint "$work/net" \
     "${common[@]}" --run half
+refused "another instruction set" 2 half "AVX.*SSE" "instruction set" -- env DNNL_MAX_CPU_ISA=SSE41 "${half[@]}"
 refused "--resume never" 2 half never -- "${half[@]}" --resume never
 refused "--resume of a file" 2 "auto or never" -- "${half[@]}" --resume "$work/net/checkpoints/latest.h5"
 check "refused: the run is as it was" diff "$work/half.before" <(folder_state "$work/half")
+sed -i 's/"build":[^,}]*/"build": "another build"/' "$work/half/grid.json"
+ranks 2 "${slow[@]}" --run half >"$work/log" 2>&1
+check "another build: named in one warning" test "$(grep -c "warning: .*half was begun by another build, another build;" "$work/log")" -eq 1
+check "another build: goes on" "${compare[@]}" "$work/reference/sweep.h5" "$work/half/sweep.h5"
+check "a finished sweep says so, on any machine" env DNNL_MAX_CPU_ISA=SSE41 "${half[@]}"
 folder_state "$work/net1" >"$work/net1.before"
 refused "another checkpoint" 2 net1 "another checkpoint" step-000000006.h5 -- \
     "$program" "${network[@]}" --checkpoint "$work/net/checkpoints/step-000000006.h5" --run net1
@@ -271,7 +277,9 @@ bad=("$program" "${fast[@]}" --run bad)
 bad_network=("$program" "${network[@]}" --checkpoint "$work/net" --run bad)
 refused "fraction 0" 2 sweep.fractions '\(0, 1\]' -- "${bad[@]}" --fractions "[0.5,0]"
 refused "fraction 1.5" 2 sweep.fractions '\(0, 1\]' 1.5 -- "${bad[@]}" --fractions "[1.5]"
-refused "a fraction twice" 2 sweep.fractions twice -- "${bad[@]}" --fractions "[0.5,0.5]"
+refused "a fraction twice" 2 sweep.fractions "0.5 and 0.5" "8 of 16" -- "${bad[@]}" --fractions "[0.5,0.5]"
+refused "fractions of equally many pixels" 2 sweep.fractions "0.2 and 0.2000001,.* 3 of 16" -- \
+    "${bad[@]}" --fractions "[0.5,0.2,0.2000001]"
 refused "a fraction of no pixel" 2 fraction -- "${bad[@]}" --fractions "[0.001]"
 refused "unknown class" 2 sweep.class 12 -- "${bad_network[@]}" --class 12
 refused "unknown label of the prior" 2 sweep.class "0 to 9" 12 -- "${bad[@]}" --class 12

@@ -162,7 +162,9 @@ static void test_origin(const char *scratch) {
     SweepOrigin written = {.units = 12,
                            .grid_hash = "00000000000000ff",
                            .source = "network",
-                           .backend = "cpu"},
+                           .backend = "cpu",
+                           .libraries = "CPU, oneDNN 1.2.3, AVX2",
+                           .build = "0.1; 0123456; compiler \"12\""},
                 read;
     bool found = true;
     scratch_folder(scratch, "origin", run);
@@ -176,7 +178,7 @@ static void test_origin(const char *scratch) {
     CHECK_OK(file_join(path, run, "grid.json"));
     CHECK_OK(file_write(path, "{\"units\": 3}", 12, FILE_REPLACE));
     CHECK_ERROR(sweep_origin_read(run, &read, &found), STATUS_BAD_INPUT,
-                "grid.json: damaged: expected a text");
+                "grid.json: damaged, or another version's: expected a text");
     CHECK_OK(file_write(path, "{\"unit", 6, FILE_REPLACE));
     CHECK_ERROR(sweep_origin_read(run, &read, &found), STATUS_BAD_INPUT, "grid.json: damaged");
 }

@@ -60,7 +60,7 @@ static Status start_backend(const Session *session) {
     return session->backend->start ? session->backend->start(&place) : STATUS_OK;
 }
 
-enum { BUILD_BYTES = 512, HOST_BYTES = 64 };
+enum { BUILD_BYTES = SESSION_BUILD_BYTES + 384, HOST_BYTES = 64 };
 
 typedef struct RankPlace {
     char host[HOST_BYTES];
@@ -201,10 +201,16 @@ void session_announce(const Session *session) {
              session->backend->description, comm_description(session->comm));
 }
 
+void session_build(char text[SESSION_BUILD_BYTES]) {
+    snprintf(text, SESSION_BUILD_BYTES, "%s; %s; compiler %s", DDPM_MPI_VERSION, DDPM_MPI_COMMIT,
+             __VERSION__);
+}
+
 /* What must be equal on all ranks for equal bits. */
 static void describe_build(const Session *session, char build[BUILD_BYTES]) {
-    snprintf(build, BUILD_BYTES, "%s; %s; compiler %s; %s", DDPM_MPI_VERSION, DDPM_MPI_COMMIT, __VERSION__,
-             session->backend->description);
+    char program[SESSION_BUILD_BYTES];
+    session_build(program);
+    snprintf(build, BUILD_BYTES, "%s; %s", program, session->backend->description);
 }
 
 /* Whether a space-separated list has this word. */

@@ -8,6 +8,8 @@
 #include "io/run_directory.h"
 #include "kernels/backend.h"
 
+enum { SESSION_BUILD_BYTES = 256 };
+
 typedef struct Session {
     Arguments arguments; /* arguments.config is the configuration in force */
     const char *command; /* "train" */
@@ -32,6 +34,9 @@ Status session_path(const Session *session, const char *name, char path[FILE_PAT
 
 /* Writes the run's config.json, if this is rank 0. */
 Status session_write_config(const Session *session);
+
+/* "VERSION; COMMIT; compiler VERSION". */
+void session_build(char text[SESSION_BUILD_BYTES]);
 
 /* Version, commit, compiler, libraries, instruction set, hosts and ranks as a JSON object, owned by the
  * caller; NULL on other ranks than 0. Ranks whose builds or processors differ are named in a warning.

@@ -219,14 +219,14 @@ static void release(SweepRun *run) {
 
 static Status run_sweep(Session *session) {
     Status status = STATUS_OK;
-    bool opened = false, complete;
+    bool opened = false;
     SweepRun *run = NULL;
     session_announce(session);
     TRY(ALLOCATE(&run, 1));
     run->session = session;
     TRY(prepare(run));
-    TRY(sweep_open(run, &complete));
-    if (complete) {
+    TRY(sweep_open(run));
+    if (run->complete) {
         TRY(finish_again(run));
         goto done;
     }

@@ -48,7 +48,8 @@ typedef struct SweepRun {
     Session *session;
     char checkpoint[FILE_PATH_BYTES]; /* of the earlier session, if it is not given again */
     SweepOrigin origin;
-    bool resumes; /* the run has results of this grid */
+    bool resumes;  /* the run has results of this grid */
+    bool complete; /* sweep.h5 is there: only what is made from it can be missing */
     Source source;
     Truths truths;
     Prior *reader; /* of digits; NULL: none */
@@ -94,9 +95,9 @@ int64_t sweep_group_bytes(const SweepRun *run);
  * that was given and contradicts them is refused. Collective. */
 Status sweep_find_earlier(SweepRun *run);
 
-/* Opens the run's directory and compares what is there with this grid and its origin. *complete: sweep.h5 is
- * there. Collective. */
-Status sweep_open(SweepRun *run, bool *complete);
+/* Opens the run's directory and compares what is there with this grid and its origin: all of it where units
+ * are to be added. Collective. */
+Status sweep_open(SweepRun *run);
 
 /* Looks through the parts on all ranks; damaged ones are named, and to be done again. Collective. */
 Status sweep_find_unfinished(SweepRun *run);

@@ -67,16 +67,22 @@ done:
 
 /* ---- the grid ---- */
 
+/* Two that observe equally many pixels would give the same units. */
 static Status check_fractions(const Config *config, int64_t pixels) {
     Status status = STATUS_OK;
-    const ConfigReals *fractions = &config->sweep_fractions;
-    int64_t observed;
-    for (int i = 0; i < fractions->count; i++) {
-        TRY(mask_observed_count(fractions->values[i], pixels, &observed));
-        for (int j = 0; j < i; j++)
-            if (fractions->values[j] == fractions->values[i])
-                FAIL(STATUS_BAD_INPUT, "sweep.fractions: expected different fractions, found %g twice",
-                     fractions->values[i]);
+    const double *values = config->sweep_fractions.values;
+    int64_t observed, earlier;
+    for (int i = 0; i < config->sweep_fractions.count; i++) {
+        TRY(mask_observed_count(values[i], pixels, &observed));
+        for (int j = 0; j < i; j++) {
+            TRY(mask_observed_count(values[j], pixels, &earlier));
+            if (earlier == observed)
+                FAIL(STATUS_BAD_INPUT,
+                     "sweep.fractions: expected fractions that observe different numbers of pixels, found "
+                     "%.15g "
+                     "and %.15g, which both observe %lld of %lld",
+                     values[j], values[i], (long long)observed, (long long)pixels);
+        }
     }
 done:
     return status;

@@ -79,6 +79,8 @@ static Status find_on_root(SweepRun *run, const char *directory) {
     TRY(sweep_origin_read(directory, &run->origin, &run->resumes));
     if (!run->resumes)
         goto done;
+    TRY(file_join(path, directory, SWEEP_FILE_NAME));
+    run->complete = file_exists(path);
     TRY(file_join(path, directory, "config.json"));
     config_defaults(&stored);
     TRY(config_load_file(&stored, path));
@@ -110,6 +112,7 @@ Status sweep_find_earlier(SweepRun *run) {
     }
     TRY(comm_agree(session->comm, status));
     TRY(comm_broadcast(session->comm, &run->resumes, sizeof run->resumes, 0));
+    TRY(comm_broadcast(session->comm, &run->complete, sizeof run->complete, 0));
     TRY(comm_broadcast(session->comm, &run->origin, sizeof run->origin, 0));
     TRY(comm_broadcast(session->comm, run->checkpoint, sizeof run->checkpoint, 0));
     TRY(comm_broadcast(session->comm, &session->arguments.config, sizeof session->arguments.config, 0));
@@ -155,10 +158,31 @@ static Status describe_origin(const SweepRun *run, SweepOrigin *origin) {
              run->source.model.checksum);
     snprintf(origin->backend, sizeof origin->backend, "%.15s %.15s", session->backend->name,
              session->arguments.config.train_precision);
+    snprintf(origin->libraries, sizeof origin->libraries, "%s", session->backend->description);
+    session_build(origin->build);
     TRY(checksum_images(run, &checksum));
     snprintf(origin->truths_checksum, sizeof origin->truths_checksum, "%016" PRIx64, checksum);
 done:
     return status;
+}
+
+/* What computes units: to add some to a run's it must be the same in all that promises the same bits. A new
+ * build of the program is a person's decision, and only printed. */
+static Status compare_machine(const char *directory, const SweepOrigin *found, const SweepOrigin *expected) {
+    if (strcmp(found->backend, expected->backend) != 0)
+        return status_error(
+            STATUS_BAD_INPUT,
+            "%s: results of another backend: expected %s, found %s, whose results differ in their "
+            "last bits; choose it with --device and train.precision, or start another run with "
+            "--run",
+            directory, found->backend, expected->backend);
+    if (strcmp(found->libraries, expected->libraries) != 0)
+        return status_error(STATUS_BAD_INPUT,
+                            "%s: results of another library, instruction set or device: expected %s, found "
+                            "%s, whose results differ in their last bits; continue on a machine like that "
+                            "one, or start another run with --run",
+                            directory, found->libraries, expected->libraries);
+    return STATUS_OK;
 }
 
 static Status compare_origin(const char *directory, const SweepOrigin *found, const SweepOrigin *expected) {
@@ -174,13 +198,6 @@ static Status compare_origin(const char *directory, const SweepOrigin *found, co
                             "%s: results of other images: expected their checksum %s, found %s; data.dir has "
                             "changed: give that folder, or start another run with --run",
                             directory, found->truths_checksum, expected->truths_checksum);
-    if (strcmp(found->backend, expected->backend) != 0)
-        return status_error(
-            STATUS_BAD_INPUT,
-            "%s: results of another backend: expected %s, found %s, whose results differ in their "
-            "last bits; choose it with --device and train.precision, or start another run with "
-            "--run",
-            directory, found->backend, expected->backend);
     if (found->units != expected->units || strcmp(found->grid_hash, expected->grid_hash) != 0)
         return status_error(
             STATUS_BAD_INPUT,
@@ -191,22 +208,33 @@ static Status compare_origin(const char *directory, const SweepOrigin *found, co
     return STATUS_OK;
 }
 
+/* Whether this session may go on with a run that `found` describes. */
+static Status compare(const char *directory, bool complete, const SweepOrigin *found,
+                      const SweepOrigin *expected) {
+    Status status = compare_origin(directory, found, expected);
+    return status == STATUS_OK && !complete ? compare_machine(directory, found, expected) : status;
+}
+
 /* Rank 0, under the run's lock. */
-static Status open_on_root(SweepRun *run, const SweepOrigin *origin, bool *complete) {
+static Status open_on_root(SweepRun *run, const SweepOrigin *origin) {
     Status status = STATUS_OK;
     const Session *session = run->session;
     char path[FILE_PATH_BYTES];
     SweepOrigin found;
     TRY(session_path(session, SWEEP_FILE_NAME, path));
-    *complete = file_exists(path);
+    run->complete = file_exists(path);
     TRY(sweep_origin_read(session->run.path, &found, &run->resumes));
     if (run->resumes)
-        TRY(compare_origin(session->run.path, &found, origin));
-    if (*complete && !run->resumes)
+        TRY(compare(session->run.path, run->complete, &found, origin));
+    if (run->complete && !run->resumes)
         FAIL(STATUS_BAD_INPUT,
              "%s: its grid.json is missing, so nobody knows what it is of; choose another --run", path);
-    if (*complete)
+    if (run->complete)
         goto done;
+    if (run->resumes && strcmp(found.build, origin->build) != 0)
+        log_warning("%s was begun by another build, %s; this one is %s: where the two compute differently, "
+                    "its units will not agree in their last bits",
+                    session->run.path, found.build, origin->build);
     TRY(sweep_parts_prepare(session->run.path));
     if (!run->resumes) {
         TRY(session_write_config(session));
@@ -216,22 +244,21 @@ done:
     return status;
 }
 
-Status sweep_open(SweepRun *run, bool *complete) {
+Status sweep_open(SweepRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
     SweepOrigin origin;
     status = describe_origin(run, &origin);
     if (status == STATUS_OK && run->resumes) /* before its directory is touched */
-        status = compare_origin(session->arguments.run ? session->arguments.run : "this job's run",
-                                &run->origin, &origin);
+        status = compare(session->arguments.run ? session->arguments.run : "this job's run", run->complete,
+                         &run->origin, &origin);
     TRY(comm_agree(session->comm, status));
     run->origin = origin;
     TRY(session_open_run(session, true));
-    *complete = false;
     if (session->root)
-        status = open_on_root(run, &origin, complete);
+        status = open_on_root(run, &origin);
     TRY(comm_agree(session->comm, status));
-    TRY(comm_broadcast(session->comm, complete, sizeof *complete, 0));
+    TRY(comm_broadcast(session->comm, &run->complete, sizeof run->complete, 0));
     TRY(comm_broadcast(session->comm, &run->resumes, sizeof run->resumes, 0));
 done:
     return status;

@@ -1,15 +1,19 @@
-/* Draws as a device makes them, on the stand-in of taping_backend.h: every sampler gives the bits of the CPU
- * backend whether the network's passes are replayed or queued; a step queues so many calls and no more, and
- * waits only where it looks at the states. */
+/* Draws as a device makes them, with the network's passes replayed and with its calls queued: the same bits
+ * from every sampler.
+ *
+ * test_draws_recorded                       on the stand-in of taping_backend.h, and the bits are the CPU
+ * backend's; a step queues so many calls and no more, and waits only where it looks at the states
+ * test_draws_recorded BACKEND [PRECISION]   exit status 77 if there is no device for it */
 #include "core/rng.h"
 #include "diffusion/generate.h"
 #include "diffusion/network_denoiser.h"
 #include "tests/taping_backend.h"
 #include "tests/test.h"
+#include "tests/test_backend.h"
 #include "tests/unet_sizes.h"
 
-/* More steps than lie between two looks; chains in blocks of 3 with a last one of 1. */
-enum { STEPS = 40, LOOK = 32, BATCH = 3, CHAINS = 7, PIXELS = 12 * 12, PARTICLES = 4 };
+/* On the stand-in more steps than lie between two looks; chains in blocks of 3 with a last one of 1. */
+enum { STEPS = 40, DEVICE_STEPS = 4, LOOK = 32, BATCH = 3, CHAINS = 7, PIXELS = 12 * 12, PARTICLES = 4 };
 
 static const SamplerOptions options = {
     .sigma_y = 0.1,
@@ -55,7 +59,7 @@ static void load_parameters(Machine *machine, uint64_t seed) {
     free(host);
 }
 
-static Machine machine_of(const Backend *backend, bool record) {
+static Machine machine_at(const Backend *backend, const char *precision, bool record) {
     Machine machine = {.backend = backend};
     NetworkOptions network = {.unet = small,
                               .backend = backend,
@@ -63,10 +67,15 @@ static Machine machine_of(const Backend *backend, bool record) {
                               .gradients = NETWORK_INPUT_GRADIENT,
                               .record = record};
     network.unet.batch = BATCH;
+    network.unet.activation_type = backend_activation_type(precision);
     CHECK_OK(network_create(&machine.network, &network));
     load_parameters(&machine, 5);
     machine.denoiser = network_denoiser(machine.network);
     return machine;
+}
+
+static Machine machine_of(const Backend *backend, bool record) {
+    return machine_at(backend, "fp32", record);
 }
 
 static void machine_end(Machine *machine) {
@@ -82,13 +91,13 @@ typedef struct Setup {
     Observation *observation;
 } Setup;
 
-static Setup setup_of(void) {
+static Setup setup_of(int64_t steps) {
     Setup setup = {0};
     ObservationSettings settings = {.fraction = 0.3, .mask_seed = 1, .sigma_y = 0.1};
     float truth[PIXELS];
     rng_fill_normal(rng_key(3, RNG_TEST, 0, 0), truth, PIXELS);
     CHECK_OK(comm_create(&setup.comm));
-    CHECK_OK(schedule_create("linear", STEPS, 1e-4, 2e-2, &setup.schedule));
+    CHECK_OK(schedule_create("linear", steps, 1e-4, 2e-2, &setup.schedule));
     CHECK_OK(observation_create_from(&settings, truth, 12, 12, 0, &setup.observation));
     return setup;
 }
@@ -253,12 +262,59 @@ static void test_not_finite(const Setup *setup) {
     machine_end(&device);
 }
 
-int main(void) {
-    Setup setup = setup_of();
+/* ---- a device ---- */
+
+static const Backend *device;
+static int64_t replays;
+
+static Status count_replay(void *recording) {
+    replays++;
+    return device->replay(recording);
+}
+
+/* A network of its own for every draw, so that each pass is queued once and recorded once. */
+static void test_on_device(const Setup *setup, const char *precision, const char *name) {
+    Backend counting = *device;
+    counting.replay = count_replay;
+    Machine queued = machine_at(&counting, precision, false),
+            recorded = machine_at(&counting, precision, true);
+    static float expected[CHAINS * PIXELS], found[CHAINS * PIXELS];
+    SamplerPlan *plan = plan_of(setup, name);
+    const Work work = work_of(plan);
+    replays = 0;
+    CHECK_OK(draw(setup, &queued, plan, expected));
+    CHECK(replays == 0);
+    CHECK_OK(draw(setup, &recorded, plan, found));
+    CHECK(replays == work.forward + work.backward - (work.backward > 0 ? 2 : 1));
+    CHECK(same(found, expected));
+    printf("%-17s %s: %lld replays, the same bits\n", name, precision, (long long)replays);
+    sampler_plan_destroy(plan);
+    machine_end(&queued);
+    machine_end(&recorded);
+}
+
+static void test_device(const char *name, const char *precision) {
+    device = test_backend_start(name, precision);
+    Setup setup = setup_of(DEVICE_STEPS);
+    for (const Sampler *const *sampler = sampler_table(); *sampler; sampler++)
+        test_on_device(&setup, precision, (*sampler)->name);
+    setup_end(&setup);
+    test_backend_stop(device);
+}
+
+static void test_stand_in(void) {
+    Setup setup = setup_of(STEPS);
     for (const Sampler *const *sampler = sampler_table(); *sampler; sampler++)
         test_sampler(&setup, (*sampler)->name);
     test_not_recorded(&setup);
     test_not_finite(&setup);
     setup_end(&setup);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        test_device(argv[1], argc > 2 ? argv[2] : "fp32");
+    else
+        test_stand_in();
     return test_result();
 }

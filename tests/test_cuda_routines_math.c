@@ -5,6 +5,7 @@
 
 #include "core/rng.h"
 #include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cuda/layout_math.h"
 #include "kernels/cuda/routines_math.h"
 #include "test.h"
 
@@ -310,6 +311,62 @@ static void test_residual(bool normalise) {
     CHECK(same_bits(here, cpu, PIXELS));
 }
 
+/* ---- layouts ---- */
+
+/* One block's work on a piece, element after element: every slot of the tile once. */
+static void convert_piece(const LayoutPiece *piece, float *plain, float *laid, bool gather) {
+    static float tile[LAYOUT_TILE];
+    static bool taken[LAYOUT_TILE];
+    const int count = layout_elements(piece);
+    memset(taken, 0, sizeof taken);
+    for (int e = 0; e < count; e++) {
+        const int slot = layout_slot(gather ? layout_plain(piece, e) : e);
+        CHECK(slot >= 0 && slot < LAYOUT_TILE && !taken[slot]);
+        taken[slot] = true;
+        tile[slot] = gather ? laid[layout_laid(piece, e)] : plain[piece->first + e];
+    }
+    for (int e = 0; e < count; e++)
+        if (gather)
+            plain[piece->first + e] = tile[layout_slot(e)];
+        else
+            laid[layout_laid(piece, e)] = tile[layout_slot(layout_plain(piece, e))];
+}
+
+/* All pieces of an array: the CPU backend's bits both ways, each element once. */
+static void test_layout(ParameterLayout layout) {
+    enum { MOST = 1 << 16, FIRST = 3 };
+    static float plain[MOST], back[MOST], here[MOST], cpu[MOST];
+    static LayoutPiece pieces[MOST];
+    const int64_t elements = layout.outer * layout.inner * layout.taps;
+    CHECK(FIRST + elements <= MOST);
+    for (int64_t i = 0; i < FIRST + elements; i++) {
+        plain[i] = test_normal(7, i);
+        back[i] = here[i] = cpu[i] = i < FIRST ? plain[i] : NAN;
+    }
+    const int64_t count = parameter_layout_cut(&layout, FIRST, cpu, pieces);
+    CHECK(count == parameter_layout_cut(&layout, FIRST, NULL, NULL) && count <= MOST);
+    CHECK_OK(cpu_lay_out(pieces, count, plain));
+    parameter_layout_cut(&layout, FIRST, here, pieces);
+    for (int64_t p = 0; p < count; p++) {
+        CHECK(pieces[p].width > 0 && layout_elements(&pieces[p]) <= LAYOUT_PIECE_ELEMENTS);
+        convert_piece(&pieces[p], plain, pieces[p].laid, false);
+    }
+    CHECK(same_bits(here, cpu, elements));
+    for (int64_t p = 0; p < count; p++)
+        convert_piece(&pieces[p], back, pieces[p].laid, true);
+    CHECK(same_bits(back, plain, FIRST + elements));
+}
+
+static void test_layouts(void) {
+    test_layout((ParameterLayout){1, 64, 64, 9, DATA_F32});
+    test_layout((ParameterLayout){1, 3, 512, 9, DATA_F32}); /* two pieces for each outer */
+    test_layout((ParameterLayout){1, 2, 256, 16, DATA_F32});
+    test_layout((ParameterLayout){1, 5, 257, 16, DATA_F32});
+    test_layout((ParameterLayout){1, 130, 64, 1, DATA_F32});
+    test_layout((ParameterLayout){1, 1, 1, 1, DATA_F32});
+    test_layout((ParameterLayout){1, 2, 3, LAYOUT_PIECE_ELEMENTS, DATA_F32});
+}
+
 int main(void) {
     test_adamw(0.01, 1);
     test_adamw(0, 0.37);
@@ -320,5 +377,6 @@ int main(void) {
     test_reverse();
     test_residual(false);
     test_residual(true);
+    test_layouts();
     return test_result();
 }

@@ -102,7 +102,6 @@ typedef struct State {
     CudnnConvolution convolution;
     const CudnnPlan *plan; /* borrowed from the context */
     const OpPass *pass;
-    size_t weights_bytes; /* of the packed weights or of their gradient, aligned */
 } State;
 
 static int64_t tap_count(const CudnnConvolution *c) {
@@ -119,30 +118,37 @@ static int64_t pixel_count(Shape shape) {
     return shape.d[0] * shape.d[1] * shape.d[2];
 }
 
-/* Backward weights: workspace, packed gradient, partial sums of the bias. The other passes: workspace. */
-static size_t scratch_bytes(const PreparedOp *op, const State *state) {
-    size_t bytes = align_up(state->plan->workspace_bytes);
-    Shape biased = biased_shape(op, state);
-    if (state->pass->pass == CUDNN_PASS_BACKWARD_WEIGHTS)
-        bytes += state->weights_bytes + align_up(cuda_sum_pixels_bytes(pixel_count(biased), biased.d[3]));
-    return bytes + BLOCK_ALIGNMENT; /* for an aligned start */
-}
-
 static void release(PreparedOp *op) {
     if (single_channel_wants(&op->description)) {
         single_channel_release(op);
         return;
     }
     free(op->state);
-    cuda_release(op->packed);
     op->state = NULL;
-    op->packed = NULL;
 }
 
 static Status check_types(const OpDescription *op, const OpPass *pass) {
     if (operand_type(op, pass->large) != operand_type(op, pass->small))
         return status_error(STATUS_BAD_INPUT, "%s: expected both feature maps of one element type",
                             op_name(op->kind));
+    return STATUS_OK;
+}
+
+/* cuDNN's weights, and their gradient: taps before the large tensor's channels. The bias gradient is left as
+ * sums over some pixels each. */
+static Status set_layouts(PreparedOp *op, const State *state) {
+    const CudnnConvolution *c = &state->convolution;
+    const ParameterLayout weights = {1, c->small_c, c->large_c, tap_count(c), c->weights_type};
+    if (weights.taps > LAYOUT_PIECE_ELEMENTS)
+        return status_error(STATUS_BAD_INPUT, "%s: kernel %d, expected at most %lld taps on a GPU",
+                            op_name(op->description.kind), c->kernel, (long long)LAYOUT_PIECE_ELEMENTS);
+    if (c->pass != CUDNN_PASS_BACKWARD_WEIGHTS) {
+        op->input_layouts[1] = weights;
+        return STATUS_OK;
+    }
+    Shape dy = biased_shape(op, state);
+    op->output_layouts[0] = weights;
+    op->output_layouts[1] = (ParameterLayout){cuda_pixel_chunks(pixel_count(dy)), 1, dy.d[3], 1, DATA_F32};
     return STATUS_OK;
 }
 
@@ -160,36 +166,9 @@ static Status prepare(PreparedOp *op) {
     (void)convolution_from_op(&op->description, context->tf32, &state->convolution);
     const CudnnConvolution *c = &state->convolution;
     TRY(cudnn_plans_get(context->plans, c, &state->plan));
-    state->weights_bytes =
-        align_up((size_t)(c->small_c * tap_count(c) * c->large_c * data_type_bytes(c->weights_type)));
     op->implementation = state->plan->tensor_cores ? "cudnn:tensor_cores" : "cudnn";
-    op->scratch_bytes = scratch_bytes(op, state);
-    if (c->pass == CUDNN_PASS_BACKWARD_WEIGHTS)
-        goto done;
-    /* packed: the weights, then the bias in float */
-    op->packed_bytes = state->weights_bytes;
-    if (state->pass->bias)
-        op->packed_bytes += (size_t)biased_shape(op, state).d[3] * sizeof(float);
-    TRY(cuda_allocate(&op->packed, op->packed_bytes));
-done:
-    return status;
-}
-
-static float *packed_bias(const PreparedOp *op, const State *state) {
-    return (float *)((char *)op->packed + state->weights_bytes);
-}
-
-static Status pack(PreparedOp *op, const void *const *inputs) {
-    Status status = STATUS_OK;
-    const State *state = op->state;
-    if (single_channel_wants(&op->description))
-        return single_channel_pack(op, inputs);
-    const CudnnConvolution *c = &state->convolution;
-    TRY(cuda_pack_weights(inputs[1], op->packed, c->weights_type, c->small_c, c->large_c, tap_count(c)));
-    if (state->pass->bias)
-        TRY(CHECK_CUDA(cudaMemcpyAsync(packed_bias(op, state), inputs[2],
-                                       (size_t)biased_shape(op, state).d[3] * sizeof(float),
-                                       cudaMemcpyDeviceToDevice, cuda_context()->stream)));
+    op->scratch_bytes = state->plan->workspace_bytes + BLOCK_ALIGNMENT; /* for an aligned start */
+    TRY(set_layouts(op, state));
 done:
     return status;
 }
@@ -207,14 +186,12 @@ static void *tensor(Operand operand, const void *const *inputs, void *const *out
 static Status run_data(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
     Status status = STATUS_OK;
     const State *state = op->state;
+    const OpPass *pass = state->pass;
     Shape y = op->description.outputs[0];
-    if (single_channel_wants(&op->description))
-        return single_channel_run(op, inputs, outputs, scratch);
-    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(state->pass->large, inputs, outputs),
-                       op->packed, tensor(state->pass->small, inputs, outputs), aligned(scratch)));
-    if (state->pass->bias)
-        TRY(cuda_add_bias(outputs[0], state->convolution.type, packed_bias(op, state), pixel_count(y),
-                          y.d[3]));
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(pass->large, inputs, outputs),
+                       (void *)(uintptr_t)inputs[1], tensor(pass->small, inputs, outputs), aligned(scratch)));
+    if (pass->bias)
+        TRY(cuda_add_bias(outputs[0], state->convolution.type, inputs[2], pixel_count(y), y.d[3]));
 done:
     return status;
 }
@@ -223,34 +200,36 @@ static Status run_parameters(const PreparedOp *op, const void *const *inputs, vo
                              void *scratch) {
     Status status = STATUS_OK;
     const State *state = op->state;
-    if (single_channel_wants(&op->description))
-        return single_channel_run(op, inputs, outputs, scratch);
-    const CudnnConvolution *c = &state->convolution;
+    const OpPass *pass = state->pass;
     Shape dy = biased_shape(op, state);
-    char *workspace = aligned(scratch), *gradient = workspace + align_up(state->plan->workspace_bytes);
-    char *partial = gradient + state->weights_bytes;
-    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(state->pass->large, inputs, outputs),
-                       gradient, tensor(state->pass->small, inputs, outputs), workspace));
-    TRY(cuda_unpack_weights(gradient, c->weights_type, outputs[0], c->small_c, c->large_c, tap_count(c)));
-    TRY(cuda_sum_pixels(inputs[1], c->type, outputs[1], pixel_count(dy), dy.d[3], partial));
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(pass->large, inputs, outputs), outputs[0],
+                       tensor(pass->small, inputs, outputs), aligned(scratch)));
+    TRY(cuda_sum_chunks(inputs[1], state->convolution.type, outputs[1], pixel_count(dy), dy.d[3]));
 done:
     return status;
 }
 
-#define CONVOLUTION_KERNEL(identifier, op, pack_function, run_function)                                      \
+static Status run(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
+    if (single_channel_wants(&op->description))
+        return single_channel_run(op, inputs, outputs);
+    const State *state = op->state;
+    return state->convolution.pass == CUDNN_PASS_BACKWARD_WEIGHTS
+               ? run_parameters(op, inputs, outputs, scratch)
+               : run_data(op, inputs, outputs, scratch);
+}
+
+#define CONVOLUTION_KERNEL(identifier, op)                                                                   \
     const OpKernel kernel_cudnn_##op = {                                                                     \
         .kind = identifier,                                                                                  \
         .name = #op "_cudnn",                                                                                \
         .prepare = prepare,                                                                                  \
-        .pack = pack_function,                                                                               \
-        .run = run_function,                                                                                 \
+        .run = run,                                                                                          \
         .release = release,                                                                                  \
     }
 
-CONVOLUTION_KERNEL(OP_CONV2D, conv2d, pack, run_data);
-CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_DATA, conv2d_backward_data, pack, run_data);
-CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_PARAMETERS, conv2d_backward_parameters, NULL, run_parameters);
-CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D, conv_transpose2d, pack, run_data);
-CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_DATA, conv_transpose2d_backward_data, pack, run_data);
-CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS, conv_transpose2d_backward_parameters, NULL,
-                   run_parameters);
+CONVOLUTION_KERNEL(OP_CONV2D, conv2d);
+CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_DATA, conv2d_backward_data);
+CONVOLUTION_KERNEL(OP_CONV2D_BACKWARD_PARAMETERS, conv2d_backward_parameters);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D, conv_transpose2d);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_DATA, conv_transpose2d_backward_data);
+CONVOLUTION_KERNEL(OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS, conv_transpose2d_backward_parameters);

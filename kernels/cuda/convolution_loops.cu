@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr int THREADS = 256, WARP = 32, FINAL_ROWS = 8;
+constexpr int THREADS = 256;
 constexpr int64_t MAX_BLOCKS = 1 << 16, CHUNK_PIXELS = 256;
 constexpr int BF16_WIDTH = 8, FLOAT_WIDTH = 4; /* elements of 16 bytes */
 
@@ -37,26 +37,6 @@ __device__ int64_t first_item() {
 
 __device__ int64_t item_step() {
     return (int64_t)gridDim.x * THREADS;
-}
-
-template <typename T>
-__global__ void __launch_bounds__(THREADS) pack(const float *__restrict__ plain, T *__restrict__ packed,
-                                                int64_t outer, int64_t inner, int64_t taps) {
-    int64_t count = outer * inner * taps;
-    for (int64_t at = first_item(); at < count; at += item_step()) {
-        int64_t i = at % inner, tap = at / inner % taps, o = at / (inner * taps);
-        store(&packed[at], plain[(o * inner + i) * taps + tap]);
-    }
-}
-
-template <typename T>
-__global__ void __launch_bounds__(THREADS) unpack(const T *__restrict__ packed, float *__restrict__ plain,
-                                                  int64_t outer, int64_t inner, int64_t taps) {
-    int64_t count = outer * inner * taps;
-    for (int64_t at = first_item(); at < count; at += item_step()) {
-        int64_t tap = at % taps, i = at / taps % inner, o = at / (inner * taps);
-        plain[at] = to_float(packed[(o * taps + tap) * inner + i]);
-    }
 }
 
 template <typename T, int WIDTH>
@@ -109,25 +89,6 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Adds the chunks in double, in order: FINAL_ROWS interleaved sums, then those. */
-__global__ void __launch_bounds__(WARP *FINAL_ROWS)
-    add_chunks(const float *__restrict__ partial, float *__restrict__ sums, int64_t chunks,
-               int64_t channels) {
-    __shared__ double totals[FINAL_ROWS][WARP];
-    int64_t c = (int64_t)blockIdx.x * WARP + threadIdx.x;
-    double total = 0;
-    if (c < channels)
-        for (int64_t chunk = threadIdx.y; chunk < chunks; chunk += FINAL_ROWS)
-            total += partial[chunk * channels + c];
-    totals[threadIdx.y][threadIdx.x] = total;
-    __syncthreads();
-    if (threadIdx.y == 0 && c < channels) {
-        for (int row = 1; row < FINAL_ROWS; row++)
-            total += totals[row][threadIdx.x];
-        sums[c] = (float)total;
-    }
-}
-
 template <typename T>
 __global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count, uint32_t seed) {
     for (int64_t at = first_item(); at < count; at += item_step()) {
@@ -145,42 +106,15 @@ Status launch_add_bias(void *y, const float *bias, int64_t pixels, int64_t chann
                        channels / WIDTH);
 }
 
-int64_t chunk_count(int64_t pixels) {
-    return (pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS;
-}
-
 template <typename T, int WIDTH>
-Status launch_sum_pixels(const void *values, float *sums, int64_t pixels, int64_t channels, float *partial) {
-    Status status = STATUS_OK;
+Status launch_sum_chunks(const void *values, float *partial, int64_t pixels, int64_t channels) {
     int64_t vectors = channels / WIDTH, lanes = vectors < THREADS ? vectors : THREADS;
-    dim3 grid((unsigned)chunk_count(pixels), (unsigned)((vectors + lanes - 1) / lanes));
-    TRY(cuda_launch("sum_chunks", sum_chunks<T, WIDTH>, grid, THREADS, 0, (const T *)values, partial, pixels,
-                    channels, (int)lanes));
-    TRY(cuda_launch("add_chunks", add_chunks, (unsigned)((channels + WARP - 1) / WARP),
-                    dim3(WARP, FINAL_ROWS), 0, partial, sums, chunk_count(pixels), channels));
-done:
-    return status;
+    dim3 grid((unsigned)cuda_pixel_chunks(pixels), (unsigned)((vectors + lanes - 1) / lanes));
+    return cuda_launch("sum_chunks", sum_chunks<T, WIDTH>, grid, THREADS, 0, (const T *)values, partial,
+                       pixels, channels, (int)lanes);
 }
 
 } // namespace
-
-Status cuda_pack_weights(const float *plain, void *packed, DataType type, int64_t outer, int64_t inner,
-                         int64_t taps) {
-    unsigned blocks = blocks_for(outer * inner * taps);
-    return type == DATA_BF16 ? cuda_launch("pack_weights", pack<__nv_bfloat16>, blocks, THREADS, 0, plain,
-                                           (__nv_bfloat16 *)packed, outer, inner, taps)
-                             : cuda_launch("pack_weights", pack<float>, blocks, THREADS, 0, plain,
-                                           (float *)packed, outer, inner, taps);
-}
-
-Status cuda_unpack_weights(const void *packed, DataType type, float *plain, int64_t outer, int64_t inner,
-                           int64_t taps) {
-    unsigned blocks = blocks_for(outer * inner * taps);
-    return type == DATA_BF16 ? cuda_launch("unpack_weights", unpack<__nv_bfloat16>, blocks, THREADS, 0,
-                                           (const __nv_bfloat16 *)packed, plain, outer, inner, taps)
-                             : cuda_launch("unpack_weights", unpack<float>, blocks, THREADS, 0,
-                                           (const float *)packed, plain, outer, inner, taps);
-}
 
 Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels) {
     if (type == DATA_BF16)
@@ -191,20 +125,17 @@ Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, 
                                        : launch_add_bias<float, 1>(y, bias, pixels, channels);
 }
 
-size_t cuda_sum_pixels_bytes(int64_t pixels, int64_t channels) {
-    return (size_t)(chunk_count(pixels) * channels) * sizeof(float);
+int64_t cuda_pixel_chunks(int64_t pixels) {
+    return (pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS;
 }
 
-Status cuda_sum_pixels(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels,
-                       void *scratch) {
-    float *partial = (float *)scratch;
+Status cuda_sum_chunks(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels) {
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0
-                   ? launch_sum_pixels<__nv_bfloat16, BF16_WIDTH>(values, sums, pixels, channels, partial)
-                   : launch_sum_pixels<__nv_bfloat16, 1>(values, sums, pixels, channels, partial);
-    return channels % FLOAT_WIDTH == 0
-               ? launch_sum_pixels<float, FLOAT_WIDTH>(values, sums, pixels, channels, partial)
-               : launch_sum_pixels<float, 1>(values, sums, pixels, channels, partial);
+                   ? launch_sum_chunks<__nv_bfloat16, BF16_WIDTH>(values, sums, pixels, channels)
+                   : launch_sum_chunks<__nv_bfloat16, 1>(values, sums, pixels, channels);
+    return channels % FLOAT_WIDTH == 0 ? launch_sum_chunks<float, FLOAT_WIDTH>(values, sums, pixels, channels)
+                                       : launch_sum_chunks<float, 1>(values, sums, pixels, channels);
 }
 
 Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed) {

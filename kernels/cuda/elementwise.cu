@@ -91,34 +91,6 @@ Status launch_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_by
                        (unsigned)rows);
 }
 
-/* ---- sums over parts ---- */
-
-/* Block: SUM_PARTS_OUTPUTS outputs (x) by SUM_PARTS_ROWS rows (y). Row r adds parts r, r + rows, ...; a warp
- * then adds up the rows of one output. */
-__global__ void __launch_bounds__(SUM_PARTS_OUTPUTS *SUM_PARTS_ROWS)
-    sum_parts_kernel(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
-                     float *rest) {
-    __shared__ float rows[SUM_PARTS_ROWS][SUM_PARTS_OUTPUTS + 1];
-    const int64_t first = (int64_t)blockIdx.x * SUM_PARTS_OUTPUTS, column = first + threadIdx.x;
-    float sum = 0;
-    if (column < count)
-        for (int64_t k = threadIdx.y; k < parts; k += SUM_PARTS_ROWS)
-            sum += part[k * count + column];
-    rows[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    sum = warp_sum(rows[threadIdx.x][threadIdx.y]);
-    const int64_t output = first + threadIdx.y;
-    if (threadIdx.x == 0 && output < count) {
-        if (output < split)
-            out[output] = sum;
-        else
-            rest[output - split] = sum;
-    }
-}
-
-static_assert((int)SUM_PARTS_OUTPUTS == (int)OPS_WARP && (int)SUM_PARTS_ROWS == (int)OPS_WARP,
-              "a warp per output");
-
 bool divides(int64_t unit, int64_t a, int64_t b) {
     return a % unit == 0 && b % unit == 0;
 }
@@ -144,11 +116,4 @@ extern "C" Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int
     if (divides(sizeof(unsigned), a_bytes, b_bytes))
         return launch_concat<unsigned>(a, a_bytes, b, b_bytes, y, rows);
     return launch_concat<unsigned short>(a, a_bytes, b, b_bytes, y, rows);
-}
-
-extern "C" Status cuda_sum_parts(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
-                                 float *rest) {
-    const dim3 threads(SUM_PARTS_OUTPUTS, SUM_PARTS_ROWS);
-    return cuda_launch("sum_parts", sum_parts_kernel, (unsigned)ops_divide_up(count, SUM_PARTS_OUTPUTS),
-                       threads, 0, part, parts, count, out, split, rest);
 }

@@ -240,16 +240,15 @@ __device__ void group_means(const ChannelArrays &a, const GroupNormPlan &plan, f
 __device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
                                 const GroupNormBackwardTensors &tensors, const float *mean_1,
                                 const float *mean_2) {
-    float *dgamma = tensors.parts + (int64_t)place.sample * 2 * plan.channels,
-          *dbeta = dgamma + plan.channels;
+    const int64_t first = (int64_t)place.sample * plan.channels; /* of the sample's sums */
     for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
         int channel = place.first_channel + c, group = c / plan.width;
         if (tensors.dgamma) {
-            dgamma[channel] = a.sum_slope_xhat[c];
-            dbeta[channel] = a.sum_slope[c];
+            tensors.dgamma[first + channel] = a.sum_slope_xhat[c];
+            tensors.dbeta[first + channel] = a.sum_slope[c];
         }
         if (tensors.dshift)
-            tensors.dshift[(int64_t)place.sample * plan.channels + channel] =
+            tensors.dshift[first + channel] =
                 group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c], mean_1[group],
                                   mean_2[group], plan.pixels);
         a.sum_slope[c] = mean_1[group];
@@ -440,11 +439,6 @@ extern "C" Status cuda_group_norm(const GroupNormPlan *plan, int64_t samples, bo
 
 extern "C" Status cuda_group_norm_backward(const GroupNormPlan *plan, int64_t samples, bool bf16, bool silu,
                                            const GroupNormBackwardTensors *tensors) {
-    Status status =
-        cuda_launch("group_norm_backward", backward_kernel(plan, bf16), norm_blocks(plan, samples),
-                    plan->map.threads, plan->shared_bytes, *plan, silu, *tensors);
-    return status != STATUS_OK || !tensors->dgamma
-               ? status
-               : cuda_sum_parts(tensors->parts, samples, 2 * (int64_t)plan->channels, tensors->dgamma,
-                                plan->channels, tensors->dbeta);
+    return cuda_launch("group_norm_backward", backward_kernel(plan, bf16), norm_blocks(plan, samples),
+                       plan->map.threads, plan->shared_bytes, *plan, silu, *tensors);
 }

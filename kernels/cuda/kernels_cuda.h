@@ -29,6 +29,8 @@ extern const OpKernel kernel_cuda_add;
 extern const OpKernel kernel_cuda_concat;
 
 /* The fused routines, as described in kernels/backend.h: they only launch. */
+Status cuda_lay_out(const LayoutPiece *pieces, int64_t count, const float *flat);
+Status cuda_gather(const LayoutPiece *pieces, int64_t count, float *flat);
 Status cuda_noise(const NoiseArguments *arguments);
 Status cuda_loss(const LossArguments *arguments);
 Status cuda_accumulate(int64_t *sum, const float *value, int64_t count, const float *limit, int64_t *bad);

@@ -51,17 +51,19 @@ __device__ void keep_tile(const float (&values)[TILE_LOADS], float (*tile)[TILE_
 }
 
 /* c[m, n] = bias[n] + sum over k of a(m, k) b(n, k); a block computes one tile of c, a thread one element, in
- * LINEAR_CHAINS independent sums. */
+ * LINEAR_CHAINS independent sums. row_sums[m] = sum over k of a(m, k), from the blocks of the first columns:
+ * a row of a tile is added up by the LINEAR_TILE threads that use it. NULL: no bias, no sums. */
 template <bool A_ALONG_K, bool B_ALONG_K>
 __global__ void __launch_bounds__(TILE_THREADS)
     product_kernel(Matrix a, Matrix b, int64_t rows, int64_t columns, int64_t depth, const float *bias,
-                   float *c) {
+                   float *c, float *row_sums) {
     __shared__ float a_tile[LINEAR_TILE][TILE_PITCH], b_tile[LINEAR_TILE][TILE_PITCH];
     const int64_t across = ops_divide_up(columns, LINEAR_TILE);
     const int64_t first_row = blockIdx.x / across * LINEAR_TILE;
     const int64_t first_column = blockIdx.x % across * LINEAR_TILE;
     const int m = (int)threadIdx.x / LINEAR_TILE, n = (int)threadIdx.x % LINEAR_TILE;
-    float a_next[TILE_LOADS], b_next[TILE_LOADS], sum[LINEAR_CHAINS] = {0, 0, 0, 0};
+    const bool sums_rows = row_sums && first_column == 0; /* the same for the whole block */
+    float a_next[TILE_LOADS], b_next[TILE_LOADS], sum[LINEAR_CHAINS] = {0, 0, 0, 0}, row_sum = 0;
     fetch_tile<A_ALONG_K>(a, first_row, rows, 0, depth, a_next);
     fetch_tile<B_ALONG_K>(b, first_column, columns, 0, depth, b_next);
     for (int64_t start = 0; start < depth; start += LINEAR_DEPTH) {
@@ -77,7 +79,18 @@ __global__ void __launch_bounds__(TILE_THREADS)
 #pragma unroll
             for (int chain = 0; chain < LINEAR_CHAINS; chain++)
                 sum[chain] += a_tile[m][k + chain] * b_tile[n][k + chain];
+        if (sums_rows)
+#pragma unroll
+            for (int k = 0; k < LINEAR_DEPTH; k += LINEAR_TILE)
+                row_sum += a_tile[m][k + n];
         __syncthreads();
+    }
+    if (sums_rows) {
+#pragma unroll
+        for (int distance = LINEAR_TILE / 2; distance > 0; distance /= 2)
+            row_sum += __shfl_xor_sync(0xffffffffu, row_sum, distance);
+        if (n == 0 && first_row + m < rows)
+            row_sums[first_row + m] = row_sum;
     }
     if (first_row + m < rows && first_column + n < columns) {
         float total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
@@ -86,6 +99,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
 }
 
 static_assert(LINEAR_CHAINS == 4, "the chains are added up by hand");
+static_assert(OPS_WARP % LINEAR_TILE == 0, "the threads of a row are in one warp");
 
 } // namespace
 
@@ -94,7 +108,7 @@ extern "C" Status cuda_linear(LinearSize size, const float *x, const float *weig
     const Matrix a = {x, size.inputs, 1}, b = {weight, size.inputs, 1};
     return cuda_launch("linear", product_kernel<true, true>,
                        (unsigned)linear_blocks(size.samples, size.outputs), TILE_THREADS, 0, a, b,
-                       size.samples, size.outputs, size.inputs, bias, y);
+                       size.samples, size.outputs, size.inputs, bias, y, nullptr);
 }
 
 extern "C" Status cuda_linear_backward_data(LinearSize size, const float *dy, const float *weight,
@@ -102,15 +116,13 @@ extern "C" Status cuda_linear_backward_data(LinearSize size, const float *dy, co
     const Matrix a = {dy, size.outputs, 1}, b = {weight, 1, size.inputs};
     return cuda_launch("linear_backward_data", product_kernel<true, false>,
                        (unsigned)linear_blocks(size.samples, size.inputs), TILE_THREADS, 0, a, b,
-                       size.samples, size.inputs, size.outputs, nullptr, dx);
+                       size.samples, size.inputs, size.outputs, nullptr, dx, nullptr);
 }
 
 extern "C" Status cuda_linear_backward_parameters(LinearSize size, const float *x, const float *dy,
                                                   float *dweight, float *dbias) {
     const Matrix a = {dy, 1, size.outputs}, b = {x, 1, size.inputs};
-    Status status = cuda_launch("linear_backward_parameters", product_kernel<false, false>,
-                                (unsigned)linear_blocks(size.outputs, size.inputs), TILE_THREADS, 0, a, b,
-                                size.outputs, size.inputs, size.samples, nullptr, dweight);
-    return status != STATUS_OK ? status
-                               : cuda_sum_parts(dy, size.samples, size.outputs, dbias, size.outputs, nullptr);
+    return cuda_launch("linear_backward_parameters", product_kernel<false, false>,
+                       (unsigned)linear_blocks(size.outputs, size.inputs), TILE_THREADS, 0, a, b,
+                       size.outputs, size.inputs, size.samples, nullptr, dweight, dbias);
 }

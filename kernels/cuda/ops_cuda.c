@@ -76,8 +76,11 @@ static Status prepare_norm(PreparedOp *op, const char *const *features, bool bac
              op_name(d->kind), (long long)(x.d[3] / d->attributes.groups));
     TRY(cuda_group_norm_allow(plan, is_bf16(d), backward));
     op->implementation = plan->staged ? "one pass" : "several passes";
-    if (backward)
-        op->scratch_bytes = (size_t)(2 * x.d[0] * x.d[3]) * sizeof(float);
+    if (backward) { /* each sample leaves its part */
+        const ParameterLayout parts = {x.d[0], 1, x.d[3], 1, DATA_F32};
+        op->output_layouts[op_output(d->kind, "dgamma")] = parts;
+        op->output_layouts[op_output(d->kind, "dbeta")] = parts;
+    }
 done:
     return status;
 }
@@ -122,8 +125,8 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
                                               .dgamma = outputs[1],
                                               .dbeta = outputs[2],
                                               .dshift = outputs[3],
-                                              .dx_rest = outputs[4],
-                                              .parts = scratch};
+                                              .dx_rest = outputs[4]};
+    (void)scratch;
     return cuda_group_norm_backward(op->state, d->inputs[0].d[0], is_bf16(d), d->attributes.silu, &tensors);
 }
 

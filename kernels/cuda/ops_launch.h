@@ -26,8 +26,7 @@ typedef struct GroupNormBackwardTensors {
     const float *shift, *gamma, *beta, *mean, *rstd; /* as in the forward pass */
     const void *dy, *addend;                         /* T; addend may be NULL */
     void *dx, *dx_rest;                              /* T: the plan's dx_channels of x, and the others */
-    float *dgamma, *dbeta, *dshift;                  /* (C), (C), (N,C); dshift or both others may be NULL */
-    float *parts;                                    /* scratch: (N, 2, C); not used without dgamma */
+    float *dgamma, *dbeta, *dshift; /* (N,C): each sample's; dshift or both others may be NULL */
 } GroupNormBackwardTensors;
 
 /* Allows the plan's shared memory; call once, when the op is prepared. */
@@ -46,11 +45,6 @@ Status cuda_add(const void *a, const void *b, void *y, int64_t count, bool bf16)
 
 /* Row r of y is a's row r, then b's; sizes in bytes per row, even. */
 Status cuda_concat(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes, void *y, int64_t rows);
-
-/* out[i] = sum over k of part[k, i], part (parts, count), in an order that depends on `parts` alone; elements
- * from `split` on go to `rest` instead (NULL if split = count). */
-Status cuda_sum_parts(const float *part, int64_t parts, int64_t count, float *out, int64_t split,
-                      float *rest);
 
 /* ---- linear.cu: x (N,I), weight (O,I), bias (O), y (N,O) ---- */
 
@@ -74,9 +68,9 @@ Status cuda_single_expand(const SinglePlan *plan, const void *narrow, const floa
                           void *wide);
 Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
                           void *narrow);
-/* parts: scratch, plan->blocks * single_sums(plan) floats */
-Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *parts,
-                           float *dweight, float *dbias);
+/* Each block's part: dweight (plan->blocks, C, taps), dbias (plan->blocks, single_biases(plan)). */
+Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *dweight,
+                           float *dbias);
 
 #ifdef __cplusplus
 }

@@ -186,10 +186,6 @@ OPS_FUNCTION float silu_slope_of(float u, float s) {
     return s * (1 + u * (1 - s));
 }
 
-/* ---- sums over parts: (parts, count) -> (count), see cuda_sum_parts ---- */
-
-enum { SUM_PARTS_OUTPUTS = 32, SUM_PARTS_ROWS = 32 }; /* per block */
-
 /* ---- time embedding ---- */
 
 /* The angle t f as half turns in [-1, 1]; half_turns = f / pi. Exact enough for sincospi in float at any t,

@@ -100,15 +100,6 @@ static void make_plan(SinglePlan *plan, const OpDescription *d) {
     single_plan(plan);
 }
 
-/* packed: weight (C, taps), then the bias of the forward ops. */
-static int64_t weight_count(const OpDescription *d) {
-    return shape_count(d->inputs[1]);
-}
-
-static int64_t bias_count(const OpDescription *d) {
-    return op_input(d->kind, "bias") >= 0 ? shape_count(d->inputs[2]) : 0;
-}
-
 Status single_channel_prepare(PreparedOp *op) {
     enum { LARGEST_KERNEL = 255 }; /* taps are one dimension of a grid */
     const OpDescription *d = &op->description;
@@ -122,46 +113,24 @@ Status single_channel_prepare(PreparedOp *op) {
     op->state = plan;
     make_plan(plan, d);
     op->implementation = plan->fast ? "single channel 3x3" : "single channel";
-    if (plan->pass == SINGLE_WEIGHTS) {
-        op->scratch_bytes = (size_t)(plan->blocks * single_sums(plan)) * sizeof(float);
-    } else {
-        op->packed_bytes = (size_t)(weight_count(d) + bias_count(d)) * sizeof(float);
-        TRY(CHECK_CUDA(cudaMalloc(&op->packed, op->packed_bytes)));
+    if (plan->pass == SINGLE_WEIGHTS) { /* each block leaves its part */
+        op->output_layouts[0] =
+            (ParameterLayout){plan->blocks, 1, (int64_t)plan->channels * plan->taps, 1, DATA_F32};
+        op->output_layouts[1] = (ParameterLayout){plan->blocks, 1, single_biases(plan), 1, DATA_F32};
     }
 done:
     return status;
 }
 
-Status single_channel_pack(PreparedOp *op, const void *const *inputs) {
-    const OpDescription *d = &op->description;
+Status single_channel_run(const PreparedOp *op, const void *const *inputs, void *const *outputs) {
     const SinglePlan *plan = op->state;
-    Status status = STATUS_OK;
-    size_t weight_bytes = (size_t)weight_count(d) * sizeof(float);
+    const float *weight = inputs[1];
+    const float *bias = op_input(op->description.kind, "bias") >= 0 ? inputs[2] : NULL;
+    /* x is the narrow tensor where the bias belongs to the wide one */
+    const bool wide_is_y = plan->bias == SINGLE_BIAS_WIDE;
     if (plan->pass == SINGLE_WEIGHTS)
-        return STATUS_OK;
-    TRY(CHECK_CUDA(cudaMemcpyAsync(op->packed, inputs[1], weight_bytes, cudaMemcpyDeviceToDevice,
-                                   cuda_context()->stream)));
-    if (bias_count(d))
-        TRY(CHECK_CUDA(cudaMemcpyAsync((char *)op->packed + weight_bytes, inputs[2],
-                                       (size_t)bias_count(d) * sizeof(float), cudaMemcpyDeviceToDevice,
-                                       cuda_context()->stream)));
-done:
-    return status;
-}
-
-Status single_channel_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
-                          void *scratch) {
-    const OpDescription *d = &op->description;
-    const SinglePlan *plan = op->state;
-    const float *weight = op->packed, *bias = NULL;
-    if (plan->pass == SINGLE_WEIGHTS) {
-        /* x is the narrow tensor where the bias belongs to the wide one */
-        bool wide_is_y = plan->bias == SINGLE_BIAS_WIDE;
-        return cuda_single_weights(plan, inputs[wide_is_y ? 1 : 0], inputs[wide_is_y ? 0 : 1], scratch,
-                                   outputs[0], outputs[1]);
-    }
-    if (bias_count(d))
-        bias = weight + weight_count(d);
+        return cuda_single_weights(plan, inputs[wide_is_y ? 1 : 0], inputs[wide_is_y ? 0 : 1], outputs[0],
+                                   outputs[1]);
     return plan->pass == SINGLE_EXPAND ? cuda_single_expand(plan, inputs[0], weight, bias, outputs[0])
                                        : cuda_single_reduce(plan, inputs[0], weight, bias, outputs[0]);
 }
@@ -169,7 +138,4 @@ Status single_channel_run(const PreparedOp *op, const void *const *inputs, void 
 void single_channel_release(PreparedOp *op) {
     free(op->state);
     op->state = NULL;
-    if (op->packed)
-        cudaFree(op->packed);
-    op->packed = NULL;
 }

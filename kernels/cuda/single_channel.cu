@@ -228,17 +228,18 @@ __device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[
     __syncthreads();
 }
 
-/* Block (chunk of wide pixels, section of the channels, group of taps) -> parts[chunk]: (C, taps), bias.
+/* Block (chunk of wide pixels, section of the channels, group of taps) -> dweight[chunk]: (C, taps), and
+ * dbias[chunk].
  * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS, 2)
-    weights_kernel(SinglePlan plan, const T *wide, const void *narrow, float *parts) {
+    weights_kernel(SinglePlan plan, const T *wide, const void *narrow, float *dweight, float *dbias) {
     constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1;
     __shared__ __align__(16) float sums[OPS_THREADS * V];
     const WidePlace place = wide_place(plan);
     const int first_tap = (int)blockIdx.z * TAPS;
-    float *part = parts + (int64_t)blockIdx.x * single_sums(&plan);
-    float *bias_part = part + (int64_t)plan.channels * plan.taps;
+    float *weight_part = dweight + (int64_t)blockIdx.x * plan.channels * plan.taps;
+    float *bias_part = dbias + (int64_t)blockIdx.x * single_biases(&plan);
     float sum[TAPS][V], total[V];
 #pragma unroll
     for (int i = 0; i < V; i++) {
@@ -270,7 +271,7 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
     }
 #pragma unroll
     for (int tap = 0; tap < TAPS; tap++)
-        write_channel_sums<V>(plan, sum[tap], sums, part + single_weight_tap(&plan, first_tap + tap),
+        write_channel_sums<V>(plan, sum[tap], sums, weight_part + single_weight_tap(&plan, first_tap + tap),
                               plan.taps);
     if (blockIdx.z != 0)
         return;
@@ -299,11 +300,12 @@ Status launch_reduce(const SinglePlan *plan, const void *wide, const float *weig
 }
 
 template <typename T, int V>
-Status launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *parts) {
+Status launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *dweight,
+                      float *dbias) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections, plan->fast ? 1 : (unsigned)plan->taps);
     return cuda_launch("single_weights",
                        plan->fast ? weights_kernel<T, V, true> : weights_kernel<T, V, false>, grid,
-                       OPS_THREADS, 0, *plan, static_cast<const T *>(wide), narrow, parts);
+                       OPS_THREADS, 0, *plan, static_cast<const T *>(wide), narrow, dweight, dbias);
 }
 
 } // namespace
@@ -331,17 +333,12 @@ extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, c
 }
 
 extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow,
-                                      float *parts, float *dweight, float *dbias) {
-    Status status;
+                                      float *dweight, float *dbias) {
     if (plan->wide_bf16 && plan->vector > 1)
-        status = launch_weights<bf16_t, 8>(plan, wide, narrow, parts);
-    else if (plan->wide_bf16)
-        status = launch_weights<bf16_t, 1>(plan, wide, narrow, parts);
-    else if (plan->vector > 1)
-        status = launch_weights<float, 4>(plan, wide, narrow, parts);
-    else
-        status = launch_weights<float, 1>(plan, wide, narrow, parts);
-    return status != STATUS_OK ? status
-                               : cuda_sum_parts(parts, plan->blocks, single_sums(plan), dweight,
-                                                (int64_t)plan->channels * plan->taps, dbias);
+        return launch_weights<bf16_t, 8>(plan, wide, narrow, dweight, dbias);
+    if (plan->wide_bf16)
+        return launch_weights<bf16_t, 1>(plan, wide, narrow, dweight, dbias);
+    if (plan->vector > 1)
+        return launch_weights<float, 4>(plan, wide, narrow, dweight, dbias);
+    return launch_weights<float, 1>(plan, wide, narrow, dweight, dbias);
 }

@@ -138,9 +138,9 @@ OPS_FUNCTION void single_plan(SinglePlan *plan) {
     }
 }
 
-/* WEIGHTS: one block's sums: (C, taps) then the bias. */
-OPS_FUNCTION int64_t single_sums(const SinglePlan *plan) {
-    return (int64_t)plan->channels * plan->taps + (plan->bias == SINGLE_BIAS_WIDE ? plan->channels : 1);
+/* WEIGHTS: elements of the bias gradient. */
+OPS_FUNCTION int64_t single_biases(const SinglePlan *plan) {
+    return plan->bias == SINGLE_BIAS_WIDE ? plan->channels : 1;
 }
 
 #endif

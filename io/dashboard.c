@@ -113,12 +113,41 @@ static void add_head(Page *page, const Run *run) {
     page_add(page, "</title>\n%s</head>\n<body>\n<main>\n", dashboard_style());
 }
 
+/* The state of an active run carries the time of its last news: the page shows when there are none for long.
+ */
+static void add_state(Page *page, const Run *run) {
+    page_add(page, "<span class=\"state %s\"", run_state(run));
+    if (run->has_status && run_is_active(run)) {
+        page_add(page, " data-news=\"");
+        page_add_escaped(page, run->status.updated);
+        page_add(page, "\"");
+    }
+    page_add(page, ">%s</span>", run_state(run));
+}
+
+/* Shown by the page's script. */
+static void add_silence(Page *page, const Run *run) {
+    char time[TIME_BYTES];
+    const char *command = run->status.command;
+    page_add(page, "<p id=\"silent\" class=\"message unknown\" hidden><span>No news for "
+                   "<b id=\"silence\"></b> (last update ");
+    page_add_escaped(page, format_time(run->status.updated, time));
+    page_add(page, "): the run may have been killed");
+    if (strcmp(command, "train") == 0 || strcmp(command, "sweep") == 0) {
+        page_add(page, "; the same command with --run ");
+        page_add_escaped(page, run->name);
+        page_add(page, " continues it");
+    }
+    page_add(page, ". What is shown below is of then.</span></p>\n");
+}
+
 static void add_title(Page *page, const Run *run) {
     char time[TIME_BYTES];
     page_add(page, "<div class=\"top\"><h1>");
     page_add_escaped(page, run->name);
-    page_add(page, "</h1><span class=\"state %s\">%s</span></div>\n<p class=\"note\">", run_state(run),
-             run_state(run));
+    page_add(page, "</h1>");
+    add_state(page, run);
+    page_add(page, "</div>\n<p class=\"note\">");
     if (run->has_status && run->status.command[0]) {
         page_add(page, "ddpm_mpi ");
         page_add_escaped(page, run->status.command);
@@ -130,8 +159,7 @@ static void add_title(Page *page, const Run *run) {
     page_add_escaped(page, run->name);
     page_add(page, "/</a>");
     if (run->has_status && run->status.updated[0]) {
-        page_add(page, " · updated <time id=\"age\"%s data-time=\"",
-                 run_is_active(run) ? " data-running=\"1\"" : "");
+        page_add(page, " · updated <time id=\"age\" data-time=\"");
         page_add_escaped(page, run->status.updated);
         page_add(page, "\" title=\"");
         page_add_escaped(page, run->status.updated);
@@ -146,6 +174,8 @@ static void add_title(Page *page, const Run *run) {
         page_add_escaped(page, message);
         page_add(page, "</span></p>\n");
     }
+    if (run->has_status && run_is_active(run))
+        add_silence(page, run);
 }
 
 static void add_progress(Page *page, const Run *run) {
@@ -166,7 +196,7 @@ static void add_progress(Page *page, const Run *run) {
         page_add(page, " (%.0f %%)", floor(100 * progress));
     page_add(page, "</span>");
     if (run_is_active(run) && isfinite(now->eta_s) && now->eta_s > 0)
-        page_add(page, "<span>%s left</span>", log_duration(now->eta_s, duration));
+        page_add(page, "<span id=\"left\">%s left</span>", log_duration(now->eta_s, duration));
     page_add(page, "</div>\n");
 }
 
@@ -333,8 +363,9 @@ static Status add_listed_run(Page *page, const char *outputs, const char *name) 
     page_add_url(page, name);
     page_add(page, "/\">");
     page_add_escaped(page, name);
-    page_add(page, "</a></td><td><span class=\"state %s\">%s</span></td><td>", run_state(&run),
-             run_state(&run));
+    page_add(page, "</a></td><td>");
+    add_state(page, &run);
+    page_add(page, "</td><td>");
     if (run.has_status) {
         page_add(page, "%s %s</td><td>", format_count(run.status.step, done_text),
                  progress_unit(run.status.command));

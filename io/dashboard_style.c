@@ -1,5 +1,9 @@
 #include "io/dashboard_style.h"
 
+/* Seconds. A live run tells every 5 to 10, or after each step if that takes longer; validating on all test
+ * images and merging a large sweep are silent for longer. */
+#define LONG_SILENCE "300"
+
 static const char style[] =
     "<style>\n"
     ":root{color-scheme:light dark;--page:#fff;--panel:#f6f7f9;--ink:#1d2025;--muted:#5c636e;\n"
@@ -76,16 +80,32 @@ static const char script[] =
     "    });\n"
     "  });\n"
     "} catch (error) {} // no storage: sections start folded\n"
-    "var age = document.getElementById('age');\n"
-    "var written = age ? Date.parse(age.dataset.time) : NaN;\n"
-    "function tell() {\n"
-    "  var s = Math.round((Date.now() - written) / 1000);\n"
-    "  if (!(s >= 0)) return;\n"
-    "  age.textContent = s < 90 ? s + ' s ago' : s < 5400 ? Math.round(s / 60) + ' min ago'\n"
-    "    : s < 172800 ? Math.round(s / 3600) + ' h ago' : Math.round(s / 86400) + ' days ago';\n"
-    "  if (s > 600 && age.dataset.running) age.textContent += ' (has the run died?)';\n"
+    "function element(id) { return document.getElementById(id); }\n"
+    "function since(time) { return Math.round((Date.now() - Date.parse(time)) / 1000); }\n"
+    "function span(s) {\n"
+    "  return s < 90 ? s + ' s' : s < 5400 ? Math.round(s / 60) + ' min'\n"
+    "    : s < 172800 ? Math.round(s / 3600) + ' h' : Math.round(s / 86400) + ' days';\n"
     "}\n"
-    "if (written) { tell(); setInterval(tell, 1000); }\n"
+    "function silence(s) { // of this page's run\n"
+    "  element('silent').hidden = false;\n"
+    "  element('silence').textContent = span(s);\n"
+    "  if (element('left')) element('left').hidden = true;\n"
+    "  document.querySelector('.bar').className = 'bar unknown';\n"
+    "  document.title = document.title.replace(/( \\d+ %| no news)?$/, ' no news');\n"
+    "}\n"
+    "function tell() {\n"
+    "  var age = element('age'), s = age ? since(age.dataset.time) : NaN;\n"
+    "  if (s >= 0) age.textContent = span(s) + ' ago';\n"
+    "  document.querySelectorAll('[data-news]').forEach(function (state) {\n"
+    "    var s = since(state.dataset.news);\n"
+    "    if (!(s > " LONG_SILENCE ")) return;\n"
+    "    state.className = 'state unknown';\n"
+    "    state.textContent = 'no news';\n"
+    "    if (state.parentNode.className == 'top') silence(s);\n"
+    "  });\n"
+    "}\n"
+    "tell();\n"
+    "setInterval(tell, 1000);\n"
     "</script>\n";
 
 const char *dashboard_style(void) {

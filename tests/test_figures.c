@@ -410,7 +410,8 @@ static void test_dashboard_running(void) {
     write_in_run("run-1", "figures/half.png.tmp", "");
     CHECK_OK(dashboard_write(outputs, "run-1"));
     CHECK(text_has(page, "http-equiv=\"refresh\" content=\"5\""));
-    CHECK(text_has(page, "class=\"state running\"") && text_has(page, "<title>run-1 50 %"));
+    CHECK(text_has(page, "class=\"state running\" data-news=\"2") && text_has(page, "<title>run-1 50 %"));
+    CHECK(text_has(page, "No news for") && text_has(page, "the same command with --run run-1 continues it"));
     CHECK(text_has(page, "1,234 of 2,468 steps (50 %)") && text_has(page, "1 min 01 s left"));
     CHECK(text_has(page, "width:50.00%") && text_has(page, "0.0625") && text_has(page, "1,500 images/s"));
     CHECK(text_has(page, "2 × 3") && text_has(page, "cpu &#60;b&#62;"));
@@ -434,7 +435,9 @@ static void test_dashboard_ended(void) {
     write_in_run("run-2", "metrics.json",
                  "{\"total_steps\": 37520, \"missing\": {\"rmse\": 0.25}, \"<i>\": \"<u>\"}");
     CHECK_OK(dashboard_write(outputs, "run-2"));
-    CHECK(text_has(page, "class=\"state completed\"") && !text_has(page, "http-equiv=\"refresh\""));
+    CHECK(text_has(page, "class=\"state completed\">") && !text_has(page, "http-equiv=\"refresh\""));
+    CHECK(!text_has(page, "No news") &&
+          text_has(page, "class=\"state running\" data-news=\"2")); /* run-1's */
     CHECK(text_has(page, "missing.rmse</th><td>0.25<") && text_has(page, "<td>37520<"));
     CHECK(text_has(page, "&#60;i&#62;") && !text_has(page, "<u>"));
     CHECK(text_has(page, "Other runs") && text_has(page, "href=\"run-1/\"") && !text_has(page, "<svg"));

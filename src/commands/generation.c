@@ -197,7 +197,7 @@ typedef struct DrawProgress {
     double start;
 } DrawProgress;
 
-static void print_progress(void *context, int64_t done, int64_t total) {
+static void tell_progress(void *context, int64_t done, int64_t total) {
     const DrawProgress *progress = context;
     char text[32];
     double elapsed = clock_seconds() - progress->start, share = (double)done / (double)total;
@@ -205,6 +205,8 @@ static void print_progress(void *context, int64_t done, int64_t total) {
         log_progress(false, "%s: %3.0f %% of %lld images, %s left", progress->request->sampler, 100 * share,
                      (long long)progress->request->count,
                      log_duration(done > 0 ? elapsed * (1 - share) / share : -1, text));
+    if (progress->request->progress)
+        progress->request->progress(progress->request->progress_context, done, total);
 }
 
 /* seeds, rng_samples and observations of draws that all see one observation: owned by the caller. */
@@ -299,8 +301,8 @@ Status generator_draw(Generator *generator, const GeneratorRequest *request) {
                                   : lists.observations,
         .x_start = request->x_start,
         .samples = request->samples,
-        .progress = request->progress ? request->progress : print_progress,
-        .progress_context = request->progress ? request->progress_context : &progress,
+        .progress = tell_progress,
+        .progress_context = &progress,
         .stop = request->stop ? request->stop : interrupt_flag(),
     };
     if (strcmp(request->sampler, EXACT_SAMPLER) == 0)

@@ -65,7 +65,7 @@ typedef struct GeneratorRequest {
     const uint32_t *rng_samples;
 
     Comm *comm;                /* the ranks that draw together; NULL: all */
-    GenerateProgress progress; /* instead of the progress line; may be NULL */
+    GenerateProgress progress; /* beside the progress line; may be NULL */
     void *progress_context;
     const volatile sig_atomic_t *stop; /* NULL: signals stop it */
     bool quiet;                        /* no progress line */

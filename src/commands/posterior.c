@@ -67,6 +67,7 @@ done:
 static Status draw(PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
+    ProductProgress progress = {run->session, config->posterior_draws, clock_seconds()};
     if (run->session->root) {
         TRY(ALLOCATE(&run->draws, config->posterior_draws * run->source.height * run->source.width));
         TRY(ALLOCATE(&run->particles, config->posterior_draws));
@@ -81,6 +82,8 @@ static Status draw(PosteriorRun *run) {
         .samples = run->draws,
         .max_gain = &run->max_gain,
         .particles = run->particles,
+        .progress = product_progress,
+        .progress_context = &progress,
     };
     run->seconds = clock_seconds();
     TRY(generator_draw(&run->generator, &request));
@@ -322,6 +325,7 @@ static Status run_posterior(Session *session) {
     TRY(observe(&run));
     TRY(session_open_run(session, false));
     opened = true;
+    TRY(session_write_config(session));
     TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
     TRY(source_generator(&run.source, session, sampler && sampler->jacobian, &run.generator));
     TRY(draw(&run));

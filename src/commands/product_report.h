@@ -1,13 +1,21 @@
-/* status.json, config.json and the dashboard of commands that draw images. Rank 0; other ranks do nothing. */
+/* status.json and the dashboard of commands that draw images. Rank 0; other ranks do nothing. */
 #ifndef COMMANDS_PRODUCT_REPORT_H
 #define COMMANDS_PRODUCT_REPORT_H
 
 #include "commands/session.h"
 #include "io/metrics.h"
 
-/* Writes config.json, and status.json and the dashboard in the given state; count: images. */
+/* Writes status.json and the dashboard in the given state; count: images. */
 Status product_report(const Session *session, RunState state, int64_t done, int64_t count,
                       const char *message);
+
+/* The same every few seconds while drawing: `context` of the GenerateProgress product_progress. */
+typedef struct ProductProgress {
+    const Session *session;
+    int64_t count;
+    double last_seconds; /* clock of the last report */
+} ProductProgress;
+void product_progress(void *context, int64_t done, int64_t total);
 
 /* After a failure: writes the state (interrupted or failed) and keeps the failure's status and message. */
 Status product_report_failure(const Session *session, Status failure, int64_t count);

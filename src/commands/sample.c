@@ -60,11 +60,13 @@ static Status run_sample(Session *session) {
     Generator generator = {0};
     float *x_start = NULL, *samples = NULL;
     const Config *config = &session->arguments.config;
+    ProductProgress progress = {session, config->sample_count, clock_seconds()};
     bool opened = false;
     session_announce(session);
     TRY(trained_model_load(session, &model));
     TRY(session_open_run(session, false));
     opened = true;
+    TRY(session_write_config(session));
     TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
     TRY(generator_create(&generator, session, model.height, model.width, model.parameters, false));
     if (session->root) {
@@ -78,6 +80,8 @@ static Status run_sample(Session *session) {
         .seed = config->seed,
         .x_start = x_start,
         .samples = samples,
+        .progress = product_progress,
+        .progress_context = &progress,
     };
     double start = clock_seconds();
     TRY(generator_draw(&generator, &request));

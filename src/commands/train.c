@@ -169,6 +169,8 @@ static Status draw_samples(TrainRun *run) {
         .count = config->sample_count,
         .seed = config->seed,
         .samples = images,
+        .progress = train_report_progress,
+        .progress_context = &run->report,
     };
     TRY(generator_draw(&generator, &request));
     if (session->root) {

@@ -145,6 +145,16 @@ done:
     return status;
 }
 
+void train_report_progress(void *context, int64_t done, int64_t total) {
+    TrainReport *report = context;
+    (void)done;
+    (void)total;
+    if (!report->session->root || clock_seconds() - report->last_page_seconds < page_interval)
+        return;
+    if (write_status(report) == STATUS_OK) /* for people: no reason to stop */
+        (void)write_page(report);
+}
+
 void train_report_resume_clock(TrainReport *report) {
     report->last_step_seconds = clock_seconds();
 }

@@ -29,6 +29,10 @@ Status train_report_open(TrainReport *report, const Session *session, const Trai
 Status train_report_steps(TrainReport *report, const TrainerReport *steps, int64_t count,
                           double validation_loss);
 
+/* During other work than training: a GenerateProgress, of the TrainReport `context`, that shows that the run
+ * is alive. */
+void train_report_progress(void *context, int64_t done, int64_t total);
+
 /* Restarts the rate's clock after something other than training took time. */
 void train_report_resume_clock(TrainReport *report);
 

@@ -267,7 +267,34 @@ static void test_table(void) {
     CHECK(ensemble_target(ENSEMBLE_OBSERVED_CHI_SQUARE, 16) == 1);
 }
 
+/* Draws 0 .. n - 1 of one pixel: the mean distance of all pairs is (n + 1) / 3. Of n pairs of lag k it is
+ * 2 k (n - k) / n, whose slope is at most 2: lags rounded by at most 1 move the mean by 2, and one lag for
+ * every w of them by less than w^2 / (6 n), 0.2 here. */
+static void test_many_draws(void) {
+    const int64_t counts[] = {2895, 2896, 2897, 2898, 10000, 40001};
+    const float truth[1] = {0}, mask[1] = {0};
+    for (int c = 0; c < 6; c++) {
+        int64_t n = counts[c];
+        double all = (double)(n + 1) / 3;
+        float *draws = NULL;
+        EnsembleReport report;
+        CHECK_OK(ALLOCATE(&draws, n));
+        for (int64_t i = 0; i < n; i++)
+            draws[i] = (float)i;
+        EnsembleInput input = {
+            .draw_count = n, .height = 1, .width = 1, .draws = draws, .truth = truth, .mask = mask};
+        CHECK_OK(ensemble_measure(&input, &report));
+        /* sums of 4e6 terms in double round by less than 1e-9 of them */
+        double tolerance = n <= 2896 ? 1e-9 * all : 2.2;
+        CHECK_NEAR(MISSING(report, DIVERSITY), all, tolerance);
+        CHECK_NEAR(MISSING(report, ENERGY), (double)(n - 1) / 2 - all / 2, tolerance / 2);
+        CHECK_NEAR(MISSING(report, CRPS), (double)(n - 1) / 2 - all / 2, 1e-9 * all);
+        free(draws);
+    }
+}
+
 int main(void) {
+    test_many_draws();
     test_by_hand();
     test_observation();
     test_labels();

@@ -97,7 +97,7 @@ static bool covered(const float *sorted, int64_t n, double truth, double level) 
 
 /* Sums over a group of pixels. */
 typedef struct Sums {
-    int64_t pixels, covered50, covered90;
+    int64_t pixels, pairs, covered50, covered90;
     double squared_error, variance, crps;
     double error_distance, pair_distance; /* of the draws to the truth, and of pairs, summed */
     double misfit;                        /* (y - x_i)^2 */
@@ -141,25 +141,51 @@ done:
 
 /* Sums of (a - b)^2 over the missing and the observed pixels. */
 static void squared_distances(const EnsembleInput *input, const float *a, const float *b, double squares[2]) {
-    squares[0] = squares[1] = 0;
-    for (int64_t p = 0; p < input->height * input->width; p++)
-        squares[input->mask[p] > 0] += ((double)a[p] - b[p]) * ((double)a[p] - b[p]);
+    double missing = 0, observed = 0;
+    for (int64_t p = 0; p < input->height * input->width; p++) { /* without a branch: masks are random */
+        double square = ((double)a[p] - b[p]) * ((double)a[p] - b[p]);
+        missing += input->mask[p] > 0 ? 0 : square;
+        observed += input->mask[p] > 0 ? square : 0;
+    }
+    squares[0] = missing;
+    squares[1] = observed;
+}
+
+static void add_pair(const EnsembleInput *input, int64_t i, int64_t j, Sums sums[2]) {
+    int64_t pixels = input->height * input->width;
+    double squares[2];
+    squared_distances(input, input->draws + i * pixels, input->draws + j * pixels, squares);
+    for (int group = 0; group < 2; group++) {
+        sums[group].pair_distance += sqrt(squares[group]);
+        sums[group].pairs++;
+    }
+}
+
+/* All pairs, or of many draws those whose numbers differ by some lags, modulo n: evenly spread from 1 to n /
+ * 2, so that neighbours, which may share ancestors, are there as often as among all pairs. */
+static void measure_pairs(const EnsembleInput *input, Sums sums[2]) {
+    int64_t n = input->draw_count, longest = (n - 1) / 2, lags = ENSEMBLE_MOST_PAIRS / n;
+    if (n * (n - 1) / 2 <= ENSEMBLE_MOST_PAIRS) {
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < i; j++)
+                add_pair(input, i, j, sums);
+        return;
+    }
+    lags = lags < 1 ? 1 : lags;
+    for (int64_t k = 0; k < lags; k++)
+        for (int64_t i = 0; i < n; i++)
+            add_pair(input, i, (i + 1 + (2 * k + 1) * longest / (2 * lags)) % n, sums);
 }
 
 static void measure_distances(const EnsembleInput *input, Sums sums[2]) {
-    int64_t n = input->draw_count, pixels = input->height * input->width;
+    int64_t pixels = input->height * input->width;
     double squares[2];
-    for (int64_t i = 0; i < n; i++) {
-        const float *draw = input->draws + i * pixels;
-        squared_distances(input, draw, input->truth, squares);
+    for (int64_t i = 0; i < input->draw_count; i++) {
+        squared_distances(input, input->draws + i * pixels, input->truth, squares);
         for (int group = 0; group < 2; group++)
             sums[group].error_distance += sqrt(squares[group]);
-        for (int64_t j = 0; j < i; j++) {
-            squared_distances(input, draw, input->draws + j * pixels, squares);
-            for (int group = 0; group < 2; group++)
-                sums[group].pair_distance += sqrt(squares[group]);
-        }
     }
+    measure_pairs(input, sums);
 }
 
 /* values: from the group's PIXELS on. */
@@ -173,7 +199,7 @@ static void finish_group(const Sums *sums, int64_t n, double *values) {
     values[ENSEMBLE_MISSING_PSNR] = 20 * log10(DATA_RANGE / rmse);
     if (n < 2)
         return;
-    double spread = sqrt(sums->variance / pixels), pairs = draws * (draws - 1) / 2;
+    double spread = sqrt(sums->variance / pixels), pairs = (double)sums->pairs;
     values[ENSEMBLE_MISSING_SPREAD] = spread;
     values[ENSEMBLE_MISSING_SPREAD_SKILL] = sqrt((draws + 1) / draws) * spread / rmse; /* 0 / 0 is NaN */
     values[ENSEMBLE_MISSING_COVERAGE50] = (double)sums->covered50 / pixels;

@@ -48,6 +48,14 @@ int op_output_count(OpKind kind) {
     return list_find(op_rows[kind].outputs, NULL);
 }
 
+int64_t op_input_pitch(const OpDescription *op, int index) {
+    return op->input_pitches[index] ? op->input_pitches[index] : op->inputs[index].d[3];
+}
+
+int64_t op_output_pitch(const OpDescription *op, int index) {
+    return op->output_pitches[index] ? op->output_pitches[index] : op->outputs[index].d[3];
+}
+
 int64_t data_type_bytes(DataType type) {
     return type == DATA_BF16 ? 2 : 4;
 }

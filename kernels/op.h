@@ -39,6 +39,10 @@ typedef struct OpDescription {
     Shape outputs[OP_MAX_OUTPUTS];
     DataType input_types[OP_MAX_INPUTS]; /* zero: DATA_F32 */
     DataType output_types[OP_MAX_OUTPUTS];
+    /* Elements from one pixel's channels to the next where a tensor is a part of a larger one; zero: its
+     * channels. Most operands must be whole tensors (op_check.h). */
+    int64_t input_pitches[OP_MAX_INPUTS];
+    int64_t output_pitches[OP_MAX_OUTPUTS];
 } OpDescription;
 
 /* "conv2d_backward_data", ... */
@@ -49,6 +53,10 @@ int op_input(OpKind kind, const char *name);
 int op_output(OpKind kind, const char *name);
 int op_input_count(OpKind kind);
 int op_output_count(OpKind kind);
+
+/* Elements from one pixel's channels to the next. */
+int64_t op_input_pitch(const OpDescription *description, int index);
+int64_t op_output_pitch(const OpDescription *description, int index);
 
 /* Bytes of one element. */
 int64_t data_type_bytes(DataType type);

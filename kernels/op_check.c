@@ -197,7 +197,27 @@ done:
     return status;
 }
 
-Status op_check(const OpDescription *op) {
+/* What may be a part of a larger tensor: operands that are a row per sample. */
+static bool may_have_pitch(const OpDescription *op, int index, bool input) {
+    return input ? index == op_input(op->kind, "shift") : index == op_output(op->kind, "dshift");
+}
+
+static Status check_pitches(const OpDescription *op) {
+    for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS; k++) {
+        bool input = k < OP_MAX_INPUTS;
+        int index = input ? k : k - OP_MAX_INPUTS;
+        int64_t pitch = input ? op->input_pitches[index] : op->output_pitches[index];
+        int64_t channels = input ? op->inputs[index].d[3] : op->outputs[index].d[3];
+        if (pitch != 0 && pitch != channels && (pitch < channels || !may_have_pitch(op, index, input)))
+            return status_error(STATUS_BAD_INPUT,
+                                "%s: %s %d has %" PRId64 " channels every %" PRId64
+                                " elements, expected a whole tensor",
+                                op_name(op->kind), input ? "input" : "output", index, channels, pitch);
+    }
+    return STATUS_OK;
+}
+
+static Status check_kind(const OpDescription *op) {
     switch (op->kind) {
     case OP_TIME_EMBEDDING:
         return check_time_embedding(op);
@@ -235,4 +255,9 @@ Status op_check(const OpDescription *op) {
     }
     return status_error(STATUS_BAD_INPUT, "op %d: no such op, expected one below %d", (int)op->kind,
                         OP_KIND_COUNT);
+}
+
+Status op_check(const OpDescription *op) {
+    Status status = check_kind(op);
+    return status == STATUS_OK ? check_pitches(op) : status;
 }

@@ -101,7 +101,7 @@ static Shape shape(int64_t a, int64_t b, int64_t c, int64_t d) {
     return (Shape){{a, b, c, d}};
 }
 
-enum { LARGEST_CASE_COUNT = 256 };
+enum { LARGEST_CASE_COUNT = 512 };
 
 static OpDescription *append(OpCases *cases, OpKind kind) {
     OpDescription *op = &cases->list[cases->count++];
@@ -151,6 +151,15 @@ static void append_norm(OpCases *cases, const NormSize *s) {
                           .attributes = attributes,
                           .inputs = {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
                           .outputs = {dx, gamma, gamma, s->dshift ? row : absent, dx_rest}};
+}
+
+/* shift and dshift as parts of larger tensors. */
+static void append_norm_parts(OpCases *cases, const NormSize *s) {
+    append_norm(cases, s);
+    OpDescription *forward = &cases->list[cases->count - 2], *backward = forward + 1;
+    forward->input_pitches[op_input(forward->kind, "shift")] = s->c + 5;
+    backward->input_pitches[op_input(backward->kind, "shift")] = s->c + 1;
+    backward->output_pitches[op_output(backward->kind, "dshift")] = s->dshift ? s->c + 3 : 0;
 }
 
 /* The gradient with respect to x alone. */
@@ -206,6 +215,9 @@ Status op_cases_create(OpCases *cases) {
         append_norm(cases, &norms[i]);
     for (int i = 0; i < COUNT(norms); i++)
         append_norm_data(cases, &norms[i]);
+    for (int i = 0; i < COUNT(norms); i++)
+        if (norms[i].shift)
+            append_norm_parts(cases, &norms[i]);
     for (int i = 0; i < COUNT(linears); i++)
         append_linear(cases, linears[i]);
     append_rest(cases);
@@ -266,6 +278,8 @@ int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTR
     bad[count++].outputs[0].d[0] += 1;
     bad[count++].inputs[0].d[0] = 0;
     bad[count++].inputs[0].d[1] = -5;
+    bad[count++].input_pitches[0] = good->inputs[0].d[3] + 1;
+    bad[count++].output_pitches[0] = good->outputs[0].d[3] + 1;
     if (good->attributes.kernel) {
         bad[count++].attributes.kernel = 0;
         bad[count++].attributes.stride = 0;

@@ -20,7 +20,7 @@ Status op_cases_create_unet(OpCases *cases, int64_t samples);
 const char *op_case_text(const OpDescription *op, char text[256]);
 
 /* Descriptions that contradict themselves, made from a good one; returns how many. */
-enum { OP_CONTRADICTIONS = 10 };
+enum { OP_CONTRADICTIONS = 12 };
 int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTRADICTIONS]);
 
 /* Name of an operand: op.h has only the way from name to position. */

@@ -17,7 +17,8 @@ typedef struct Guarded {
     uint32_t *found;
     int64_t words; /* of the body */
     DataType type; /* of the body's elements */
-    int64_t count;
+    int64_t count, row,
+        pitch; /* elements; of them together; from one row to the next, with guard bits between */
 } Guarded;
 
 Status op_tensors_create(OpTensors *tensors, const OpDescription *op) {
@@ -50,33 +51,58 @@ static uint16_t *bf16_body(uint32_t *memory) {
     return (uint16_t *)(memory + GUARD_WORDS);
 }
 
+/* Where element i is, counted in elements from the body's start. */
+static int64_t element_place(const Guarded *g, int64_t i) {
+    return i / g->row * g->pitch + i % g->row;
+}
+
+static int64_t body_elements(const Guarded *g) {
+    return g->count ? element_place(g, g->count - 1) + 1 : 0;
+}
+
 /* Room for `count` elements; holds `values`, or guard bits where values is NULL. */
-static Status guarded_create(const Backend *backend, Guarded *g, const float *values, DataType type,
-                             int64_t count) {
+static Status guarded_create_rows(const Backend *backend, Guarded *g, const float *values, DataType type,
+                                  int64_t count, int64_t row, int64_t pitch) {
     Status status = STATUS_OK;
-    g->type = type;
-    g->count = count;
-    g->words = (count * data_type_bytes(type) + 3) / 4;
+    *g = (Guarded){.type = type, .count = count, .row = row, .pitch = pitch};
+    g->words = (body_elements(g) * data_type_bytes(type) + 3) / 4;
     TRY(ALLOCATE(&g->host, g->words + 2 * GUARD_WORDS));
     TRY(ALLOCATE(&g->found, g->words + 2 * GUARD_WORDS));
     for (int64_t i = 0; i < g->words + 2 * GUARD_WORDS; i++)
         g->host[i] = GUARD_BITS;
-    if (values && type == DATA_F32)
-        memcpy(g->host + GUARD_WORDS, values, (size_t)count * sizeof *values);
-    for (int64_t i = 0; values && type == DATA_BF16 && i < count; i++)
-        bf16_body(g->host)[i] = bf16_of(values[i]);
+    for (int64_t i = 0; values && i < count; i++)
+        if (type == DATA_BF16)
+            bf16_body(g->host)[element_place(g, i)] = bf16_of(values[i]);
+        else
+            memcpy(g->host + GUARD_WORDS + element_place(g, i), &values[i], sizeof values[i]);
     TRY(backend->allocate(&g->memory, guarded_bytes(g)));
     TRY(backend->copy_in(g->memory, g->host, guarded_bytes(g)));
 done:
     return status;
 }
 
+static Status guarded_create(const Backend *backend, Guarded *g, const float *values, DataType type,
+                             int64_t count) {
+    return guarded_create_rows(backend, g, values, type, count, 1, 1);
+}
+
 /* The body that guarded_check found. */
 static void guarded_values(const Guarded *g, float *values) {
-    if (g->type == DATA_F32)
-        memcpy(values, g->found + GUARD_WORDS, (size_t)g->count * sizeof *values);
-    for (int64_t i = 0; g->type == DATA_BF16 && i < g->count; i++)
-        values[i] = bf16_value(bf16_body(g->found)[i]);
+    for (int64_t i = 0; i < g->count; i++)
+        if (g->type == DATA_BF16)
+            values[i] = bf16_value(bf16_body(g->found)[element_place(g, i)]);
+        else
+            memcpy(&values[i], g->found + GUARD_WORDS + element_place(g, i), sizeof values[i]);
+}
+
+/* Whether what lies between the rows is as it was. */
+static bool gaps_kept(const Guarded *g) {
+    size_t bytes = (size_t)data_type_bytes(g->type), gap = (size_t)(g->pitch - g->row) * bytes;
+    const char *found = (const char *)(g->found + GUARD_WORDS), *host = (const char *)(g->host + GUARD_WORDS);
+    for (int64_t end = g->row; gap && end < body_elements(g); end += g->pitch)
+        if (memcmp(found + (size_t)end * bytes, host + (size_t)end * bytes, gap) != 0)
+            return false;
+    return true;
 }
 
 static void guarded_release(const Backend *backend, Guarded *g) {
@@ -103,8 +129,11 @@ static Status guarded_check(const Backend *backend, Guarded *g, const char *name
         FAIL(STATUS_FAILURE, "%s: memory before it was written", name);
     if (memcmp(g->found + GUARD_WORDS + g->words, g->host + GUARD_WORDS + g->words, guard) != 0)
         FAIL(STATUS_FAILURE, "%s: memory after it was written", name);
-    if (g->type == DATA_BF16 && g->count % 2 != 0 && bf16_body(g->found)[g->count] != (uint16_t)GUARD_BITS)
+    int64_t end = body_elements(g);
+    if (g->type == DATA_BF16 && end % 2 != 0 && bf16_body(g->found)[end] != (uint16_t)GUARD_BITS)
         FAIL(STATUS_FAILURE, "%s: memory right after its last element was written", name);
+    if (!gaps_kept(g))
+        FAIL(STATUS_FAILURE, "%s: memory between its rows was written", name);
     if (constant && memcmp(g->found, g->host, guarded_bytes(g)) != 0)
         FAIL(STATUS_FAILURE, "%s: an input was changed", name);
 done:
@@ -216,16 +245,18 @@ static Status stand_create(Stand *s, const Backend *backend, const PreparedOp *o
         if (tensors->in[k] && !(op->kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
             const ParameterLayout *layout = &op->input_layouts[k];
             TRY(layout->parts ? guarded_create_laid(backend, &s->in[k], tensors->in[k], layout)
-                              : guarded_create(backend, &s->in[k], tensors->in[k], d->input_types[k],
-                                               shape_count(d->inputs[k])));
+                              : guarded_create_rows(backend, &s->in[k], tensors->in[k], d->input_types[k],
+                                                    shape_count(d->inputs[k]), d->inputs[k].d[3],
+                                                    op_input_pitch(d, k)));
             s->inputs[k] = guarded_body(&s->in[k]);
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (tensors->out[k]) {
             const ParameterLayout *layout = &op->output_layouts[k];
             TRY(layout->parts ? guarded_create(backend, &s->out[k], NULL, layout->type, layout_count(layout))
-                              : guarded_create(backend, &s->out[k], NULL, d->output_types[k],
-                                               shape_count(d->outputs[k])));
+                              : guarded_create_rows(backend, &s->out[k], NULL, d->output_types[k],
+                                                    shape_count(d->outputs[k]), d->outputs[k].d[3],
+                                                    op_output_pitch(d, k)));
             s->outputs[k] = guarded_body(&s->out[k]);
         }
     TRY(guarded_create(backend, &s->scratch, NULL, DATA_F32, (int64_t)((op->scratch_bytes + 3) / 4)));

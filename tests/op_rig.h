@@ -23,8 +23,8 @@ Status op_rig_pack(const Backend *backend, PreparedOp *op, float *const *in);
 /* Runs once: copies tensors->in, in the operands' element types, into memory surrounded by NaN, fills outputs
  * and scratch with NaN, runs, and copies the results to tensors->out. Parameters are passed as NULL to
  * kernels with `pack`, and those with layouts are converted before and after. Besides the kernel's own
- * failures, fails if an input changed or if a byte before or after any operand or the scratch memory was
- * written. May be called by several threads at once. */
+ * failures, fails if an input changed or if a byte before or after any operand or the scratch memory, or
+ * between the rows of an operand with a pitch, was written. May be called by several threads at once. */
 Status op_rig_run(const Backend *backend, const PreparedOp *op, OpTensors *tensors);
 
 /* New memory of the backend that holds `count` values as `type`; the caller's. */

@@ -1,4 +1,5 @@
 /* The network's graph, its gradients, memory plan and descriptions; test_network.c runs it. */
+#include "kernels/op_check.h"
 #include "model/autodiff.h"
 #include "model/describe.h"
 #include "model/plan.h"
@@ -123,13 +124,87 @@ static void test_offsets(void) {
             int value = graph->nodes[n].outputs[i];
             if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER_GRADIENT)
                 continue;
-            const Parameter *parameter = &graph->parameters[graph->values[value].parameter];
-            CHECK(parameter->offset == next);
-            CHECK(shape_count(graph->values[value].shape) == parameter->count);
-            next += parameter->count;
+            int64_t begin = next;
+            for (int p = graph->values[value].parameter; p != GRAPH_NONE; p = graph->parameters[p].next) {
+                CHECK(graph->parameters[p].offset == next);
+                next += graph->parameters[p].count;
+            }
+            CHECK(shape_count(graph->values[value].shape) == next - begin);
         }
     CHECK(next == graph->parameter_elements);
     graph_destroy(graph);
+}
+
+/* The time layers: one node, whose columns the blocks read in turn; so are their gradients, which the node's
+ * gradient takes together. */
+static void test_linear_stack(void) {
+    Graph *graph = build(&small);
+    int first = graph_find_parameter(graph, "down.0.block.time.weight");
+    int linear_nodes[2] = {0, 0}, channels[2] = {0, 0}, parents[2] = {GRAPH_NONE, GRAPH_NONE};
+    for (int n = 0; n < graph->node_count; n++) {
+        const Node *node = &graph->nodes[n];
+        bool backward = n >= graph->forward_nodes;
+        int view = backward ? node_output(node, "dshift") : node_input(node, "shift");
+        linear_nodes[backward] +=
+            node->op.kind == OP_LINEAR || node->op.kind == OP_LINEAR_BACKWARD_PARAMETERS;
+        if (view == GRAPH_NONE)
+            continue;
+        const Value *v = &graph->values[view];
+        CHECK(v->kind == VALUE_VIEW && (parents[backward] == GRAPH_NONE || v->parent == parents[backward]));
+        parents[backward] = v->parent;
+        int64_t all = graph->values[v->parent].shape.d[3];
+        CHECK(backward ? op_output_pitch(&node->op, op_output(node->op.kind, "dshift")) == all
+                       : op_input_pitch(&node->op, op_input(node->op.kind, "shift")) == all);
+        /* backward from the last block to the first */
+        CHECK(v->first_channel == (backward ? all - channels[1] - v->shape.d[3] : channels[0]));
+        channels[backward] += (int)v->shape.d[3];
+        if (!backward) { /* the rows of the weight that make these columns */
+            char name[GRAPH_NAME_LENGTH + 8];
+            snprintf(name, sizeof name, "%s.weight", v->name);
+            int weight = graph_find_parameter(graph, name);
+            CHECK(weight != GRAPH_NONE && graph->parameters[weight].dims[0] == v->shape.d[3]);
+            CHECK(weight != GRAPH_NONE &&
+                  graph->parameters[weight].offset - graph->parameters[first].offset ==
+                      v->first_channel * graph->parameters[weight].dims[1]);
+        }
+    }
+    CHECK(linear_nodes[0] == 3 && linear_nodes[1] == 3);
+    for (int k = 0; k < 2; k++)
+        CHECK(parents[k] != GRAPH_NONE && channels[k] == graph->values[parents[k]].shape.d[3]);
+    graph_destroy(graph);
+}
+
+/* A layer of a stack that nothing reads; and one that two nodes read, whose gradients cannot be added up in
+ * place. */
+static void test_stack_refusals(void) {
+    for (int twice = 0; twice < 2; twice++) {
+        Graph *graph = NULL;
+        CHECK_OK(graph_create(&graph));
+        graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
+        graph->timesteps = graph_input(graph, "t", (Shape){{1, 1, 1, 1}});
+        int stack = graph_linear_stack(graph, "stack", graph->timesteps);
+        int first = graph_linear_layer(graph, "first", stack, 2);
+        int second = graph_linear_layer(graph, "second", stack, 2);
+        int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
+        h = graph_group_norm_silu(graph, "norm1", h, first, 1);
+        if (twice) {
+            h = graph_group_norm_silu(graph, "norm2", h, second, 1);
+            h = graph_group_norm_silu(graph, "norm3", h, second, 1);
+        }
+        graph->output = h;
+        graph->forward_nodes = graph->node_count;
+        if (twice) {
+            CHECK_OK(autodiff_append(graph, AUTODIFF_PARAMETERS));
+            int added = 0;
+            while (graph->nodes[added].op.kind != OP_ADD)
+                added++;
+            CHECK_ERROR(op_check(&graph->nodes[added].op), STATUS_BAD_INPUT, "expected a whole tensor");
+        } else {
+            CHECK_ERROR(autodiff_append(graph, AUTODIFF_PARAMETERS), STATUS_FAILURE,
+                        "stack (linear) does not contribute");
+        }
+        graph_destroy(graph);
+    }
 }
 
 /* With the input alone as target: the same order of parameters, none of their gradients, nothing of the time
@@ -171,9 +246,10 @@ static void test_input_plan(void) {
     for (int n = graph->forward_nodes; n < graph->node_count; n++)
         for (int i = 0; i < OP_MAX_INPUTS; i++) {
             int value = graph->nodes[n].inputs[i];
-            if (value != GRAPH_NONE && graph->values[value].kind == VALUE_ACTIVATION &&
-                plan.first[value] < graph->forward_nodes)
-                CHECK(plan.last[value] == plan.node_count);
+            int root = value == GRAPH_NONE ? GRAPH_NONE : graph_root(graph, value);
+            if (root != GRAPH_NONE && graph->values[root].kind == VALUE_ACTIVATION &&
+                plan.first[root] < graph->forward_nodes)
+                CHECK(plan.last[root] == plan.node_count);
         }
     plan_release(&plan);
     graph_destroy(graph);
@@ -287,6 +363,8 @@ int main(void) {
     test_shapes();
     test_names();
     test_offsets();
+    test_linear_stack();
+    test_stack_refusals();
     test_input_target();
     test_input_plan();
     test_refusals();

@@ -149,7 +149,7 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
     float *scale = (float *)(sums + extent.padded_channels), *offset = scale + extent.padded_channels;
     for (int64_t n = 0; n < extent.samples; n++) {
         const float *x = (const float *)inputs[0] + n * extent.pixels * extent.channels;
-        const float *sample_shift = shift ? shift + n * extent.channels : NULL;
+        const float *sample_shift = shift ? shift + n * op_input_pitch(&op->description, 1) : NULL;
         float *y = (float *)outputs[0] + n * extent.pixels * extent.channels;
         float *mean = (float *)outputs[1] + n * extent.groups,
               *rstd = (float *)outputs[2] + n * extent.groups;
@@ -243,6 +243,8 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
     const BackwardArrays arrays = backward_arrays(scratch, extent.padded_channels);
     const float *shift = inputs[1], *mean = inputs[4], *rstd = inputs[5], *addend = inputs[7];
     const bool silu = op->description.attributes.silu;
+    const int64_t shift_pitch = op_input_pitch(&op->description, 1);
+    const int64_t dshift_pitch = op_output_pitch(&op->description, 3);
     float *dgamma = outputs[1], *dbeta = outputs[2], *dshift = outputs[3];
     memset(scratch, 0, op->scratch_bytes);
     memcpy(arrays.gamma, inputs[2], (size_t)extent.channels * sizeof(float));
@@ -255,11 +257,11 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
         for (int64_t c = 0; c < extent.channels; c++) {
             int64_t group = n * extent.groups + c / extent.group_channels;
             arrays.scale[c] = rstd[group];
-            arrays.offset[c] = ((shift ? shift[n * extent.channels + c] : 0) - mean[group]) * rstd[group];
+            arrays.offset[c] = ((shift ? shift[n * shift_pitch + c] : 0) - mean[group]) * rstd[group];
         }
         for (int p = 0; p < part_count; p++)
             choose_loops(parts[p].channels)->differentiate(&parts[p], x, dy, &arrays, &extent, silu);
-        combine(&arrays, dshift ? dshift + n * extent.channels : NULL, rstd + n * extent.groups, &extent);
+        combine(&arrays, dshift ? dshift + n * dshift_pitch : NULL, rstd + n * extent.groups, &extent);
         for (int p = 0; p < part_count; p++)
             choose_loops(parts[p].channels)
                 ->finish(&parts[p], x, addend ? addend + at : NULL, &arrays, &extent);

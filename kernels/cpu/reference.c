@@ -122,9 +122,9 @@ static Status silu_backward(const PreparedOp *op, const void *const *in, void *c
 }
 
 /* One (sample, group): pixels p = 0..pixels-1 and channels c = first..last-1; element (p, c) of an activation
- * is at base + p * channels + c, and of a per-sample vector at row + c. */
+ * is at base + p * channels + c, of shift at row + c, of dshift at dshift_row + c. */
 typedef struct Group {
-    int64_t pixels, channels, first, last, base, row, moment;
+    int64_t pixels, channels, first, last, base, row, dshift_row, moment;
 } Group;
 
 static Group group_of(const OpDescription *op, int64_t n, int64_t g) {
@@ -133,7 +133,8 @@ static Group group_of(const OpDescription *op, int64_t n, int64_t g) {
     Group group = {
         .pixels = x.d[1] * x.d[2], .channels = x.d[3], .first = g * width, .last = (g + 1) * width};
     group.base = n * group.pixels * group.channels;
-    group.row = n * group.channels;
+    group.row = n * op_input_pitch(op, 1);
+    group.dshift_row = n * op_output_pitch(op, 3);
     group.moment = n * groups + g;
     return group;
 }
@@ -221,7 +222,7 @@ static void norm_backward_data(const NormBackward *a, const Group *g) {
             *norm_gradient_at(a, g, p, c) = (float)(dz + (a->addend ? a->addend[i] : 0));
         }
         if (a->dshift)
-            a->dshift[g->row + c] = (float)shift_sum;
+            a->dshift[g->dshift_row + c] = (float)shift_sum;
     }
 }
 

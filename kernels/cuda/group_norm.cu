@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
 #pragma unroll
             for (int i = 0; i < V; i++)
                 centre[i] =
-                    tensors.shift[(int64_t)place.sample * plan.channels + place.first_channel + channel + i];
+                    tensors.shift[place.sample * tensors.shift_pitch + place.first_channel + channel + i];
         }
 #pragma unroll 4
         for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
@@ -172,7 +172,7 @@ __device__ void fill_channel_arrays(const ChannelArrays &a, const GroupNormPlan 
     for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
         int channel = place.first_channel + c;
         int64_t moment = (int64_t)place.sample * plan.groups + channel / plan.width;
-        float shift = tensors.shift ? tensors.shift[(int64_t)place.sample * plan.channels + channel] : 0;
+        float shift = tensors.shift ? tensors.shift[place.sample * tensors.shift_pitch + channel] : 0;
         a.gamma[c] = tensors.gamma[channel];
         a.beta[c] = tensors.beta[channel];
         a.centre[c] = shift - tensors.mean[moment];
@@ -248,7 +248,7 @@ __device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &pla
             tensors.dbeta[first + channel] = a.sum_slope[c];
         }
         if (tensors.dshift)
-            tensors.dshift[first + channel] =
+            tensors.dshift[place.sample * tensors.dshift_pitch + channel] =
                 group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c], mean_1[group],
                                   mean_2[group], plan.pixels);
         a.sum_slope[c] = mean_1[group];

@@ -96,6 +96,7 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
     const OpDescription *d = &op->description;
     const GroupNormTensors tensors = {.x = inputs[0],
                                       .shift = inputs[1],
+                                      .shift_pitch = op_input_pitch(d, 1),
                                       .gamma = inputs[2],
                                       .beta = inputs[3],
                                       .y = outputs[0],
@@ -115,6 +116,7 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
     const OpDescription *d = &op->description;
     const GroupNormBackwardTensors tensors = {.x = inputs[0],
                                               .shift = inputs[1],
+                                              .shift_pitch = op_input_pitch(d, 1),
                                               .gamma = inputs[2],
                                               .beta = inputs[3],
                                               .mean = inputs[4],
@@ -125,6 +127,7 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
                                               .dgamma = outputs[1],
                                               .dbeta = outputs[2],
                                               .dshift = outputs[3],
+                                              .dshift_pitch = op_output_pitch(d, 3),
                                               .dx_rest = outputs[4]};
     (void)scratch;
     return cuda_group_norm_backward(op->state, d->inputs[0].d[0], is_bf16(d), d->attributes.silu, &tensors);

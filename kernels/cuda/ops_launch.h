@@ -17,6 +17,7 @@ extern "C" {
 typedef struct GroupNormTensors {
     const void *x;                     /* T (N,H,W,C) */
     const float *shift, *gamma, *beta; /* (N,C) or NULL, (C), (C) */
+    int64_t shift_pitch;               /* from one row of shift to the next, in elements */
     void *y;                           /* T */
     float *mean, *rstd;                /* (N,G) */
 } GroupNormTensors;
@@ -26,7 +27,8 @@ typedef struct GroupNormBackwardTensors {
     const float *shift, *gamma, *beta, *mean, *rstd; /* as in the forward pass */
     const void *dy, *addend;                         /* T; addend may be NULL */
     void *dx, *dx_rest;                              /* T: the plan's dx_channels of x, and the others */
-    float *dgamma, *dbeta, *dshift; /* (N,C): each sample's; dshift or both others may be NULL */
+    float *dgamma, *dbeta, *dshift;    /* (N,C): each sample's; dshift or both others may be NULL */
+    int64_t shift_pitch, dshift_pitch; /* from one row of shift or dshift to the next, in elements */
 } GroupNormBackwardTensors;
 
 /* Allows the plan's shared memory; call once, when the op is prepared. */

@@ -6,14 +6,22 @@
 typedef struct Autodiff {
     Graph *graph;
     AutodiffTarget target;
+    int values;    /* forward values */
     bool *needed;  /* (forward values) depends on what is differentiated with respect to */
     int *gradient; /* (forward values) value that holds the gradient so far, or GRAPH_NONE */
 } Autodiff;
 
+/* Of a view: channels of its parent's gradient, which the gradients of all views make up. */
 static int new_gradient(Autodiff *a, int value) {
     Graph *g = a->graph;
+    const Value v = g->values[value];
     char name[GRAPH_NAME_LENGTH];
-    snprintf(name, sizeof name, "d_%.90s", g->values[value].name);
+    snprintf(name, sizeof name, "d_%.90s", v.name);
+    if (v.kind == VALUE_VIEW) {
+        if (a->gradient[v.parent] == GRAPH_NONE)
+            a->gradient[v.parent] = new_gradient(a, v.parent);
+        return graph_view(g, a->gradient[v.parent], v.first_channel, v.shape.d[3], name);
+    }
     return graph_value(g, VALUE_ACTIVATION, g->values[value].type, g->values[value].shape, GRAPH_NONE, name);
 }
 
@@ -24,7 +32,7 @@ static int parameter_gradient(Autodiff *a, int value) {
     char name[GRAPH_NAME_LENGTH];
     if (a->target != AUTODIFF_PARAMETERS)
         return GRAPH_NONE;
-    snprintf(name, sizeof name, "d_%.90s", g->parameters[index].name);
+    snprintf(name, sizeof name, "d_%.90s", g->values[value].name);
     return graph_value(g, VALUE_PARAMETER_GRADIENT, DATA_F32, g->values[value].shape, index, name);
 }
 
@@ -103,11 +111,19 @@ static void group_norm_rule(Autodiff *a, const Node *node, int dy) {
         contribute(a, node->name, shift, d_shift);
 }
 
+/* Whether the value, or a view of it, has no gradient. */
+static bool lacks_gradient(const Autodiff *a, int value) {
+    bool lacks = a->gradient[value] == GRAPH_NONE;
+    for (int v = 0; v < a->values; v++)
+        lacks = lacks || (a->graph->values[v].parent == value && a->gradient[v] == GRAPH_NONE);
+    return lacks;
+}
+
 static Status apply_rule(Autodiff *a, const Node *node) {
     int out = node->outputs[0], dy = a->gradient[out];
     if (!a->needed[out])
         return STATUS_OK;
-    if (dy == GRAPH_NONE)
+    if (lacks_gradient(a, out))
         return status_error(STATUS_FAILURE, "autodiff: %s (%s) does not contribute to the output", node->name,
                             op_name(node->op.kind));
     switch (node->op.kind) {
@@ -153,12 +169,16 @@ static void mark_needed(Autodiff *a) {
             a->target == AUTODIFF_PARAMETERS ? g->values[v].kind == VALUE_PARAMETER : v == g->input;
     for (int n = 0; n < g->forward_nodes; n++) {
         bool needed = false;
-        for (int i = 0; i < OP_MAX_INPUTS; i++)
-            needed = needed || (g->nodes[n].inputs[i] != GRAPH_NONE && a->needed[g->nodes[n].inputs[i]]);
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            int value = g->nodes[n].inputs[i];
+            needed = needed || (value != GRAPH_NONE && a->needed[graph_root(g, value)]);
+        }
         for (int i = 0; i < OP_MAX_OUTPUTS; i++)
             if (g->nodes[n].outputs[i] != GRAPH_NONE)
                 a->needed[g->nodes[n].outputs[i]] = needed;
     }
+    for (int v = 0; v < a->values; v++)
+        a->needed[v] = a->needed[graph_root(g, v)];
 }
 
 /* Places in the flat order: from the last node to the first, as backward goes. */
@@ -169,9 +189,10 @@ static Status number_parameters(Graph *graph) {
             int value = graph->nodes[n].inputs[i];
             if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER)
                 continue;
-            Parameter *parameter = &graph->parameters[graph->values[value].parameter];
-            parameter->offset = next;
-            next += parameter->count;
+            for (int p = graph->values[value].parameter; p != GRAPH_NONE; p = graph->parameters[p].next) {
+                graph->parameters[p].offset = next;
+                next += graph->parameters[p].count;
+            }
         }
     if (next != graph->parameter_elements)
         return status_error(STATUS_FAILURE, "autodiff: nodes read %lld of %lld parameter elements",
@@ -181,7 +202,7 @@ static Status number_parameters(Graph *graph) {
 
 Status autodiff_append(Graph *graph, AutodiffTarget target) {
     Status status = STATUS_OK;
-    Autodiff a = {.graph = graph, .target = target};
+    Autodiff a = {.graph = graph, .target = target, .values = graph->value_count};
     TRY(ALLOCATE(&a.needed, graph->value_count));
     TRY(ALLOCATE(&a.gradient, graph->value_count));
     for (int v = 0; v < graph->value_count; v++)

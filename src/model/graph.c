@@ -70,8 +70,56 @@ int graph_value(Graph *graph, ValueKind kind, DataType type, Shape shape, int pa
     value->type = type;
     value->shape = shape;
     value->parameter = parameter;
+    value->parent = GRAPH_NONE;
     snprintf(value->name, sizeof value->name, "%s", name);
     return graph->value_count - 1;
+}
+
+int graph_view(Graph *graph, int parent, int64_t first_channel, int64_t channels, const char *name) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape shape = graph->values[parent].shape;
+    shape.d[3] = channels;
+    int view = graph_value(graph, VALUE_VIEW, graph->values[parent].type, shape, GRAPH_NONE, name);
+    if (view != GRAPH_NONE) {
+        graph->values[view].parent = parent;
+        graph->values[view].first_channel = first_channel;
+    }
+    return view;
+}
+
+int graph_root(const Graph *graph, int value) {
+    return graph->values[value].kind == VALUE_VIEW ? graph->values[value].parent : value;
+}
+
+/* A view's pixels are as far apart as its parent's. */
+static int64_t value_pitch(const Graph *graph, const Value *value) {
+    return value->kind == VALUE_VIEW ? graph->values[value->parent].shape.d[3] : 0;
+}
+
+/* The operands as the node's values say. */
+static void describe_operands(const Graph *graph, Node *node) {
+    OpDescription *op = &node->op;
+    for (int i = 0; i < OP_MAX_INPUTS; i++)
+        if (node->inputs[i] != GRAPH_NONE) {
+            const Value *value = &graph->values[node->inputs[i]];
+            op->inputs[i] = value->shape;
+            op->input_types[i] = value->type;
+            op->input_pitches[i] = value_pitch(graph, value);
+        }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+        if (node->outputs[i] != GRAPH_NONE) {
+            const Value *value = &graph->values[node->outputs[i]];
+            op->outputs[i] = value->shape;
+            op->output_types[i] = value->type;
+            op->output_pitches[i] = value_pitch(graph, value);
+        }
+}
+
+/* After values have changed. */
+static void describe_nodes(Graph *graph) {
+    for (int n = 0; n < graph->node_count; n++)
+        describe_operands(graph, &graph->nodes[n]);
 }
 
 void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char *name, const int *inputs,
@@ -82,20 +130,11 @@ void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char
     node->op.kind = kind;
     node->op.attributes = attributes;
     snprintf(node->name, sizeof node->name, "%s", name);
-    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+    for (int i = 0; i < OP_MAX_INPUTS; i++)
         node->inputs[i] = i < op_input_count(kind) ? inputs[i] : GRAPH_NONE;
-        if (node->inputs[i] != GRAPH_NONE) {
-            node->op.inputs[i] = graph->values[node->inputs[i]].shape;
-            node->op.input_types[i] = graph->values[node->inputs[i]].type;
-        }
-    }
-    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
         node->outputs[i] = i < op_output_count(kind) ? outputs[i] : GRAPH_NONE;
-        if (node->outputs[i] != GRAPH_NONE) {
-            node->op.outputs[i] = graph->values[node->outputs[i]].shape;
-            node->op.output_types[i] = graph->values[node->outputs[i]].type;
-        }
-    }
+    describe_operands(graph, node);
 }
 
 void graph_start_at_zero(Graph *graph, const char *layer) {
@@ -110,10 +149,7 @@ void graph_store_as(Graph *graph, int value, DataType type) {
     if (graph->status != STATUS_OK)
         return;
     graph->values[value].type = type;
-    for (int n = 0; n < graph->node_count; n++)
-        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
-            if (graph->nodes[n].outputs[i] == value)
-                graph->nodes[n].op.output_types[i] = type;
+    describe_nodes(graph);
 }
 
 int node_input(const Node *node, const char *operand) {
@@ -142,9 +178,10 @@ typedef struct ParameterRule {
     float initial_bound, initial_value;
 } ParameterRule;
 
-/* Adds parameter LAYER.suffix with the given dimensions; returns its value. */
-static int add_parameter(Graph *graph, const char *layer, const char *suffix, int rank, const int64_t *dims,
-                         ParameterRule rule) {
+/* Adds parameter LAYER.suffix with the given dimensions to the end of `stack`, a value that grows by them; or
+ * to a value of its own if that is GRAPH_NONE. Returns the value. */
+static int add_parameter(Graph *graph, int stack, const char *layer, const char *suffix, int rank,
+                         const int64_t *dims, ParameterRule rule) {
     Parameter *parameter = grow(graph, (void **)&graph->parameters, &graph->parameter_count,
                                 &graph->parameter_capacity, sizeof *parameter);
     if (!parameter)
@@ -162,20 +199,26 @@ static int add_parameter(Graph *graph, const char *layer, const char *suffix, in
     parameter->initial_value = rule.initial_value;
     parameter->offset = graph->parameter_elements;
     graph->parameter_elements += parameter->count;
+    parameter->next = GRAPH_NONE;
     int index = graph->parameter_count - 1;
-    int value = graph_value(graph, VALUE_PARAMETER, DATA_F32, shape, index, parameter->name);
-    graph->parameters[index].value = value;
-    return value;
+    if (stack == GRAPH_NONE)
+        return graph_value(graph, VALUE_PARAMETER, DATA_F32, shape, index, parameter->name);
+    int *link = &graph->values[stack].parameter;
+    while (*link != GRAPH_NONE)
+        link = &graph->parameters[*link].next;
+    *link = index;
+    graph->values[stack].shape.d[0] += dims[0];
+    return stack;
 }
 
-/* Weight and bias of a linear or convolution layer, both uniform within 1/sqrt(fan_in) (PyTorch's default:
- * Kaiming uniform with a = sqrt(5)). */
+/* Weight and bias of a linear or convolution layer, in the given values or, for GRAPH_NONE, new ones; both
+ * uniform within 1/sqrt(fan_in) (PyTorch's default: Kaiming uniform with a = sqrt(5)). */
 static void add_layer_parameters(Graph *graph, const char *layer, int rank, const int64_t *dims,
                                  int64_t out_channels, int64_t fan_in, int *weight, int *bias) {
     ParameterRule rule = {true, (float)(1.0 / sqrt((double)fan_in)), 0};
-    *weight = add_parameter(graph, layer, "weight", rank, dims, rule);
+    *weight = add_parameter(graph, *weight, layer, "weight", rank, dims, rule);
     rule.decay = false;
-    *bias = add_parameter(graph, layer, "bias", 1, &out_channels, rule);
+    *bias = add_parameter(graph, *bias, layer, "bias", 1, &out_channels, rule);
 }
 
 int graph_time_embedding(Graph *graph, const char *name, int t, int64_t channels) {
@@ -194,12 +237,43 @@ int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels) {
     if (graph->status != STATUS_OK)
         return GRAPH_NONE;
     Shape in = graph->values[x].shape, out = {{in.d[0], 1, 1, out_channels}};
-    int weight, bias;
+    int weight = GRAPH_NONE, bias = GRAPH_NONE;
     add_layer_parameters(graph, name, 2, (int64_t[]){out_channels, in.d[3]}, out_channels, in.d[3], &weight,
                          &bias);
     int y = graph_value(graph, VALUE_ACTIVATION, DATA_F32, out, GRAPH_NONE, name);
     graph_append(graph, OP_LINEAR, (OpAttributes){0}, name, (int[]){x, weight, bias}, (int[]){y});
     return y;
+}
+
+int graph_linear_stack(Graph *graph, const char *name, int x) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    Shape in = graph->values[x].shape;
+    Shape weight_shape = {{0, in.d[3], 1, 1}}, bias_shape = {{0, 1, 1, 1}}, out = {{in.d[0], 1, 1, 0}};
+    char weight_name[GRAPH_NAME_LENGTH], bias_name[GRAPH_NAME_LENGTH];
+    snprintf(weight_name, sizeof weight_name, "%.80s.weight", name);
+    snprintf(bias_name, sizeof bias_name, "%.80s.bias", name);
+    int weight = graph_value(graph, VALUE_PARAMETER, DATA_F32, weight_shape, GRAPH_NONE, weight_name);
+    int bias = graph_value(graph, VALUE_PARAMETER, DATA_F32, bias_shape, GRAPH_NONE, bias_name);
+    int y = graph_value(graph, VALUE_ACTIVATION, DATA_F32, out, GRAPH_NONE, name);
+    graph_append(graph, OP_LINEAR, (OpAttributes){0}, name, (int[]){x, weight, bias}, (int[]){y});
+    return y;
+}
+
+int graph_linear_layer(Graph *graph, const char *name, int stack, int64_t out_channels) {
+    if (graph->status != STATUS_OK)
+        return GRAPH_NONE;
+    const Node *node = graph->nodes;
+    while (node->outputs[0] != stack)
+        node++;
+    int weight = node_input(node, "weight"), bias = node_input(node, "bias");
+    int64_t in_channels = node->op.inputs[0].d[3], first = graph->values[stack].shape.d[3];
+    add_layer_parameters(graph, name, 2, (int64_t[]){out_channels, in_channels}, out_channels, in_channels,
+                         &weight, &bias);
+    graph->values[stack].shape.d[3] += out_channels;
+    int view = graph_view(graph, stack, first, out_channels, name);
+    describe_nodes(graph);
+    return view;
 }
 
 int graph_silu(Graph *graph, const char *name, int x) {
@@ -224,7 +298,7 @@ int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, in
             "%s: a %dx%d convolution of stride %d and padding %d does not tile a %lldx%lld image", name,
             kernel, kernel, stride, pad, (long long)in.d[1], (long long)in.d[2]);
     Shape out = {{in.d[0], h / stride + 1, w / stride + 1, out_channels}};
-    int weight, bias;
+    int weight = GRAPH_NONE, bias = GRAPH_NONE;
     add_layer_parameters(graph, name, 4, (int64_t[]){out_channels, in.d[3], kernel, kernel}, out_channels,
                          in.d[3] * kernel * kernel, &weight, &bias);
     int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, out, GRAPH_NONE, name);
@@ -240,7 +314,7 @@ int graph_conv_transpose2d(Graph *graph, const char *name, int x, int64_t out_ch
     OpAttributes attributes = {.kernel = kernel, .stride = stride, .pad = pad};
     Shape out = {{in.d[0], (in.d[1] - 1) * stride + kernel - 2 * pad,
                   (in.d[2] - 1) * stride + kernel - 2 * pad, out_channels}};
-    int weight, bias;
+    int weight = GRAPH_NONE, bias = GRAPH_NONE;
     /* PyTorch takes the fan-in of a transposed convolution from its second dimension, the output channels. */
     add_layer_parameters(graph, name, 4, (int64_t[]){in.d[3], out_channels, kernel, kernel}, out_channels,
                          out_channels * kernel * kernel, &weight, &bias);
@@ -258,8 +332,9 @@ int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int 
         return graph_fail(graph, STATUS_BAD_INPUT,
                           "%s: %lld channels cannot be divided into %d groups (model.groups)", name,
                           (long long)shape.d[3], groups);
-    int gamma = add_parameter(graph, name, "weight", 1, &shape.d[3], (ParameterRule){false, 0, 1});
-    int beta = add_parameter(graph, name, "bias", 1, &shape.d[3], (ParameterRule){false, 0, 0});
+    int gamma =
+        add_parameter(graph, GRAPH_NONE, name, "weight", 1, &shape.d[3], (ParameterRule){false, 0, 1});
+    int beta = add_parameter(graph, GRAPH_NONE, name, "bias", 1, &shape.d[3], (ParameterRule){false, 0, 0});
     int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, shape, GRAPH_NONE, name);
     int mean = graph_value(graph, VALUE_ACTIVATION, DATA_F32, statistics, GRAPH_NONE, name);
     int rstd = graph_value(graph, VALUE_ACTIVATION, DATA_F32, statistics, GRAPH_NONE, name);

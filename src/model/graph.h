@@ -12,6 +12,7 @@ typedef enum ValueKind {
     VALUE_INPUT,             /* written by the caller before a run */
     VALUE_PARAMETER,         /* PyTorch layout */
     VALUE_ACTIVATION,        /* output of a node */
+    VALUE_VIEW,              /* consecutive channels of an activation, in its memory */
     VALUE_PARAMETER_GRADIENT /* output of a backward node, in the parameter's layout */
 } ValueKind;
 
@@ -19,7 +20,10 @@ typedef struct Value {
     ValueKind kind;
     DataType type;
     Shape shape;
-    int parameter; /* index into Graph.parameters of a parameter or its gradient, else GRAPH_NONE */
+    int parameter;         /* index of a parameter or its gradient in Graph.parameters: of the first one where
+                            * several follow one another (Parameter.next); else GRAPH_NONE */
+    int parent;            /* of a view: the activation; else GRAPH_NONE */
+    int64_t first_channel; /* of a view */
     char name[GRAPH_NAME_LENGTH];
 } Value;
 
@@ -36,7 +40,7 @@ typedef struct Parameter {
     int64_t dims[4];
     int64_t count;
     int64_t offset;      /* in the flat parameter array; the order in which gradients become ready */
-    int value;           /* the VALUE_PARAMETER */
+    int next;            /* the parameter behind this one in the same value, or GRAPH_NONE */
     bool decay;          /* subject to weight decay: weights of convolutions and linear layers */
     float initial_bound; /* initial value uniform in (-bound, bound); 0: constant initial_value */
     float initial_value;
@@ -71,6 +75,11 @@ Status graph_check(const Graph *graph);
 int graph_input(Graph *graph, const char *name, Shape shape);
 int graph_time_embedding(Graph *graph, const char *name, int t, int64_t channels);
 int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels);
+/* Linear layers of one input, computed as one whose weight is theirs one behind the other: a value without
+ * channels, to be read through its layers alone. Then the layers, one by one: parameters as graph_linear's;
+ * the result, a view. */
+int graph_linear_stack(Graph *graph, const char *name, int x);
+int graph_linear_layer(Graph *graph, const char *name, int stack, int64_t out_channels);
 int graph_silu(Graph *graph, const char *name, int x);
 int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel, int stride,
                  int pad);
@@ -87,10 +96,15 @@ void graph_start_at_zero(Graph *graph, const char *layer);
 /* Makes the node that computes `value` write it as `type`. */
 void graph_store_as(Graph *graph, int value, DataType type);
 
-/* Lower level, for autodiff: an output-only value, and a node whose operands' shapes come from its values. */
+/* Lower level, for autodiff: an output-only value, channels of a value, and a node whose operands' shapes
+ * come from its values. */
 int graph_value(Graph *graph, ValueKind kind, DataType type, Shape shape, int parameter, const char *name);
+int graph_view(Graph *graph, int parent, int64_t first_channel, int64_t channels, const char *name);
 void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char *name, const int *inputs,
                   const int *outputs);
+
+/* The value whose memory holds this one: a view's parent, else the value itself. */
+int graph_root(const Graph *graph, int value);
 
 /* The value a node reads or writes under the operand's name in ops.def; GRAPH_NONE if absent. */
 int node_input(const Node *node, const char *operand);

@@ -158,6 +158,8 @@ static void *operand(const Network *network, int worker, int value) {
         return (void *)(uintptr_t)(network->parameters + network->graph->parameters[v->parameter].offset);
     if (v->kind == VALUE_PARAMETER_GRADIENT && network->gradients)
         return network->gradients + network->graph->parameters[v->parameter].offset;
+    if (v->kind == VALUE_VIEW)
+        return (char *)operand(network, worker, v->parent) + v->first_channel * data_type_bytes(v->type);
     return (char *)network->worker[worker].arena + network->plan.offset[value];
 }
 
@@ -310,13 +312,14 @@ static bool range_ended(const Network *network, Ready *ready) {
 static Status take_gradient(const Network *network, int worker, int value, Ready *ready, GradientSink sink,
                             void *context) {
     Status status = STATUS_OK;
-    const Parameter *p = &network->graph->parameters[network->graph->values[value].parameter];
-    if (p->offset != ready->computed)
-        FAIL(STATUS_FAILURE, "gradient of %s: computed after %lld elements, expected after %lld", p->name,
-             (long long)ready->computed, (long long)p->offset);
-    ready->computed += p->count;
+    const Value *v = &network->graph->values[value];
+    const int64_t first = network->graph->parameters[v->parameter].offset, count = shape_count(v->shape);
+    if (first != ready->computed)
+        FAIL(STATUS_FAILURE, "%s: computed after %lld elements, expected after %lld", v->name,
+             (long long)ready->computed, (long long)first);
+    ready->computed += count;
     if (!network->gradients)
-        TRY(sink(context, p->offset, p->count, operand(network, worker, value)));
+        TRY(sink(context, first, count, operand(network, worker, value)));
 done:
     return status;
 }

@@ -4,9 +4,10 @@
 
 enum { ALIGNMENT = 64 };
 
-static void mark_alive(Plan *plan, int value, int node) {
+static void mark_alive(Plan *plan, const Graph *graph, int value, int node) {
     if (value == GRAPH_NONE)
         return;
+    value = graph_root(graph, value);
     if (plan->first[value] < 0 || node < plan->first[value])
         plan->first[value] = node;
     if (node > plan->last[value])
@@ -18,8 +19,8 @@ static void keep_for_backward(Plan *plan, const Graph *graph) {
     for (int n = graph->forward_nodes; n < plan->node_count; n++)
         for (int i = 0; i < OP_MAX_INPUTS; i++) {
             int value = graph->nodes[n].inputs[i];
-            if (value != GRAPH_NONE && plan->first[value] < graph->forward_nodes)
-                mark_alive(plan, value, plan->node_count);
+            if (value != GRAPH_NONE && plan->first[graph_root(graph, value)] < graph->forward_nodes)
+                mark_alive(plan, graph, value, plan->node_count);
         }
 }
 
@@ -28,16 +29,17 @@ static void find_lifetimes(Plan *plan, const Graph *graph) {
         plan->first[v] = plan->last[v] = -1;
     for (int n = 0; n < plan->node_count; n++) {
         for (int i = 0; i < OP_MAX_INPUTS; i++)
-            mark_alive(plan, graph->nodes[n].inputs[i], n);
+            mark_alive(plan, graph, graph->nodes[n].inputs[i], n);
         for (int i = 0; i < OP_MAX_OUTPUTS; i++)
-            mark_alive(plan, graph->nodes[n].outputs[i], n);
+            mark_alive(plan, graph, graph->nodes[n].outputs[i], n);
     }
-    mark_alive(plan, graph->input, 0);
-    mark_alive(plan, graph->timesteps, 0);
-    mark_alive(plan, graph->output, graph->forward_nodes); /* the loss reads it after the forward nodes */
+    mark_alive(plan, graph, graph->input, 0);
+    mark_alive(plan, graph, graph->timesteps, 0);
+    mark_alive(plan, graph, graph->output,
+               graph->forward_nodes); /* the loss reads it after the forward nodes */
     if (plan->node_count > graph->forward_nodes) {
-        mark_alive(plan, graph->output_gradient, graph->forward_nodes - 1);
-        mark_alive(plan, graph->input_gradient, plan->node_count);
+        mark_alive(plan, graph, graph->output_gradient, graph->forward_nodes - 1);
+        mark_alive(plan, graph, graph->input_gradient, plan->node_count);
     }
     if (graph->input_gradient != GRAPH_NONE)
         keep_for_backward(plan, graph);

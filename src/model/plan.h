@@ -8,7 +8,8 @@
 typedef struct Plan {
     int node_count; /* nodes [0, node_count) of the graph are run */
     int value_count;
-    int64_t *offset;   /* (value_count) byte offset in the arena; -1: not in the arena (parameters, unused) */
+    int64_t
+        *offset; /* (value_count) byte offset in the arena; -1: none of its own (parameters, views, unused) */
     int64_t *bytes;    /* (value_count) */
     int *first, *last; /* (value_count) nodes between which the value is alive, inclusive */
     int64_t arena_bytes;

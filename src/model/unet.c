@@ -34,15 +34,15 @@ __attribute__((format(printf, 1, 2))) static Path path(const char *format, ...) 
     return result;
 }
 
-/* h = conv1(silu(norm1(x))); h = conv2(silu(norm2(h + time(e)))); h + skip(x), where e went through SiLU
- * already and skip is a 1x1 convolution if the channels change. */
-static int residual_block(Graph *g, Path name, int x, int e, int64_t channels, int groups) {
+/* h = conv1(silu(norm1(x))); h = conv2(silu(norm2(h + time(e)))); h + skip(x), where time is a layer of the
+ * stack `times`, whose e went through SiLU already, and skip is a 1x1 convolution if the channels change. */
+static int residual_block(Graph *g, Path name, int x, int times, int64_t channels, int groups) {
     if (g->status != STATUS_OK)
         return GRAPH_NONE;
     int64_t in_channels = g->values[x].shape.d[3];
     int h = graph_group_norm_silu(g, path("%.80s.norm1", name.text).text, x, GRAPH_NONE, groups);
     h = graph_conv2d(g, path("%.80s.conv1", name.text).text, h, channels, 3, 1, 1);
-    int shift = graph_linear(g, path("%.80s.time", name.text).text, e, channels);
+    int shift = graph_linear_layer(g, path("%.80s.time", name.text).text, times, channels);
     h = graph_group_norm_silu(g, path("%.80s.norm2", name.text).text, h, shift, groups);
     h = graph_conv2d(g, path("%.80s.conv2", name.text).text, h, channels, 3, 1, 1);
     int skip = x;
@@ -74,18 +74,19 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     e = graph_silu(g, "time_mlp.1", e);
     e = graph_linear(g, "time_mlp.2", e, options->time_dim);
     e = graph_silu(g, "time_silu", e); /* every block begins with it: computed once */
+    int times = graph_linear_stack(g, "time_layers", e);
 
     int h = graph_conv2d(g, "stem", g->input, channels[0], 3, 1, 1);
     for (int i = 0; i < levels; i++) {
-        skips[i] = h = residual_block(g, path("down.%d.block", i), h, e, channels[i], options->groups);
+        skips[i] = h = residual_block(g, path("down.%d.block", i), h, times, channels[i], options->groups);
         h = graph_conv2d(g, path("down.%d.downsample", i).text, h, channels[i + 1], 4, 2, 1);
     }
     for (int i = 0; i < 2; i++)
-        h = residual_block(g, path("mid.%d", i), h, e, channels[levels], options->groups);
+        h = residual_block(g, path("mid.%d", i), h, times, channels[levels], options->groups);
     for (int i = levels - 1, k = 0; i >= 0; i--, k++) {
         h = graph_conv_transpose2d(g, path("up.%d.upsample", k).text, h, channels[i], 4, 2, 1);
         h = graph_concat(g, path("up.%d.concat", k).text, h, skips[i]);
-        h = residual_block(g, path("up.%d.block", k), h, e, channels[i], options->groups);
+        h = residual_block(g, path("up.%d.block", k), h, times, channels[i], options->groups);
     }
     h = graph_group_norm_silu(g, "out.norm", h, GRAPH_NONE, options->groups);
     g->output = graph_conv2d(g, "out.conv", h, 1, 3, 1, 1);

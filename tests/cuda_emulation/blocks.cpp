@@ -41,6 +41,11 @@ struct Lane {
     unsigned long long value, received;
 };
 
+/* Bits of lanes: at a shuffle; ended, or never there. */
+struct Warp {
+    unsigned waiting, ended;
+};
+
 struct Block {
     const Launch *launch = nullptr;
     void *call = nullptr;
@@ -49,6 +54,8 @@ struct Block {
     ThreadState states[MAX_THREADS];
     Fiber *fibers[MAX_THREADS]; /* of started threads */
     Lane lanes[MAX_THREADS];
+    Warp warps[MAX_THREADS / WARP];
+    uint3 indices[MAX_THREADS];
 };
 
 Block block;
@@ -79,7 +86,10 @@ void fiber_main() {
         run_threads(self);
 }
 
+/* Stacks start at different places of a page, or all would meet in the same lines of the cache. */
 Fiber *new_fiber() {
+    enum { COLOURS = 16, COLOUR_BYTES = 256 };
+    static unsigned colours;
     Fiber *fiber = new Fiber();
     void *memory = mmap(nullptr, STACK_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -88,7 +98,7 @@ Fiber *new_fiber() {
     ucontext_t context;
     getcontext(&context);
     context.uc_stack.ss_sp = static_cast<char *>(memory) + PAGE_BYTES;
-    context.uc_stack.ss_size = STACK_BYTES;
+    context.uc_stack.ss_size = STACK_BYTES - colours++ % COLOURS * COLOUR_BYTES;
     context.uc_link = nullptr;
     makecontext(&context, fiber_main, 0);
     starting = fiber;
@@ -147,53 +157,39 @@ void release_barrier() {
 }
 
 /* Lets the lanes of `mask` go on if all that have not ended are there. */
-void release_exchange(unsigned warp_start, unsigned mask) {
-    for (unsigned lane = 0; lane < WARP; lane++) {
-        unsigned thread = warp_start + lane;
-        if (!(mask >> lane & 1) || thread >= block.threads || block.states[thread] == ENDED)
-            continue;
-        if (block.states[thread] != AT_EXCHANGE)
-            return;
-        if (block.lanes[thread].mask != mask)
-            fail("%s: a shuffle of lanes %08x meets one of %08x", running_where().c_str(), mask,
-                 block.lanes[thread].mask);
+void release_exchange(unsigned first, unsigned mask) {
+    Warp &warp = block.warps[first / WARP];
+    const unsigned waited_for = mask & ~warp.ended;
+    if (waited_for == 0 || (warp.waiting & waited_for) != waited_for)
+        return;
+    Lane *lanes = block.lanes + first;
+    for (unsigned rest = waited_for; rest; rest &= rest - 1) {
+        Lane &lane = lanes[__builtin_ctz(rest)];
+        if (lane.mask != mask)
+            fail("%s: a shuffle of lanes %08x meets one of %08x", running_where().c_str(), mask, lane.mask);
+        bool there = lane.from < WARP && waited_for >> lane.from & 1;
+        lane.received = there ? lanes[lane.from].value : ~0ull;
     }
-    for (unsigned lane = 0; lane < WARP; lane++) {
-        unsigned thread = warp_start + lane;
-        if (!(mask >> lane & 1) || thread >= block.threads || block.states[thread] == ENDED)
-            continue;
-        unsigned from = block.lanes[thread].from, source = warp_start + from;
-        bool there =
-            from < WARP && (mask >> from & 1) && source < block.threads && block.states[source] != ENDED;
-        block.lanes[thread].received = there ? block.lanes[source].value : ~0ull;
-    }
-    for (unsigned lane = 0; lane < WARP; lane++) {
-        unsigned thread = warp_start + lane;
-        if (mask >> lane & 1 && thread < block.threads && block.states[thread] == AT_EXCHANGE) {
-            block.states[thread] = RUNNING;
-            runnable.push_back(block.fibers[thread]);
-        }
+    warp.waiting &= ~waited_for;
+    for (unsigned rest = waited_for; rest; rest &= rest - 1) {
+        unsigned thread = first + (unsigned)__builtin_ctz(rest);
+        block.states[thread] = RUNNING;
+        runnable.push_back(block.fibers[thread]);
     }
 }
 
 /* ---- threads ---- */
 
-uint3 index_of(unsigned thread) {
-    uint3 index;
-    index.x = thread % blockDim.x;
-    index.y = thread / blockDim.x % blockDim.y;
-    index.z = thread / (blockDim.x * blockDim.y);
-    return index;
-}
-
 void end_thread(unsigned thread) {
+    const unsigned first = thread / WARP * WARP;
+    Warp &warp = block.warps[thread / WARP];
     block.states[thread] = ENDED;
     block.ended++;
+    warp.ended |= 1u << thread % WARP;
     release_barrier();
-    unsigned warp_start = thread / WARP * WARP;
-    for (unsigned other = warp_start; other < warp_start + WARP && other < block.threads; other++)
-        if (block.states[other] == AT_EXCHANGE)
-            release_exchange(warp_start, block.lanes[other].mask);
+    for (unsigned rest = warp.waiting; rest; rest &= rest - 1)
+        if (warp.waiting & rest & -rest)
+            release_exchange(first, block.lanes[first + (unsigned)__builtin_ctz(rest)].mask);
 }
 
 /* One thread after another while there are new ones. Then this fiber is idle: on. */
@@ -202,7 +198,7 @@ void run_threads(Fiber *self) {
         unsigned order = block.started++;
         unsigned thread = block.reversed ? block.threads - 1 - order : order;
         self->thread = thread;
-        self->index = threadIdx = index_of(thread);
+        self->index = threadIdx = block.indices[thread];
         block.fibers[thread] = self;
         block.states[thread] = RUNNING;
         block.launch->run_thread(block.call);
@@ -239,6 +235,8 @@ void run_block(bool reversed) {
     block.started = block.ended = block.waiting = 0;
     block.reversed = reversed;
     std::fill(block.states, block.states + block.threads, NOT_STARTED);
+    for (unsigned first = 0; first < block.threads; first += WARP)
+        block.warps[first / WARP] = {0, block.threads - first < WARP ? ~0u << (block.threads - first) : 0};
     while (idle.size() < block.threads)
         idle.push_back(new_fiber());
     Fiber *first = idle.back();
@@ -255,6 +253,9 @@ void run_grid(const Launch &launch, void *call) {
     block.launch = &launch;
     block.call = call;
     block.threads = launch.block.x * launch.block.y * launch.block.z;
+    for (unsigned thread = 0; thread < block.threads; thread++)
+        block.indices[thread] = {thread % blockDim.x, thread / blockDim.x % blockDim.y,
+                                 thread / (blockDim.x * blockDim.y)};
     bool reversed = false;
     for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
@@ -297,6 +298,7 @@ unsigned long long emulated_exchange(unsigned mask, unsigned from, unsigned long
         fail("%s: lane %u shuffles among lanes %08x", running_where().c_str(), lane, mask);
     block.lanes[thread] = {mask, from, value, 0};
     block.states[thread] = AT_EXCHANGE;
+    block.warps[thread / WARP].waiting |= 1u << lane;
     release_exchange(thread - lane, mask);
     give_way(self);
     return block.lanes[thread].received;

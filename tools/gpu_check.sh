@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Everything to run on a machine with a GPU, in one call of less than 9 minutes, with a table at the end.
 #
-#   tools/gpu_check.sh [--device cuda|cpu] [--data DIR] [--seconds N] [--only STEP,STEP...] [--list]
+#   tools/gpu_check.sh [--device cuda|cpu] [--tiny] [--data DIR] [--seconds N] [--only STEP,STEP...] [--list]
 #
-#   --device cpu   the same steps in tiny sizes on the CPU, to test this script; those that need a GPU are skipped
+#   --device cpu   the same steps on the CPU, to test this script; those that need a GPU are skipped. Implies --tiny
+#   --tiny         tiny sizes: for programs on an emulated device (tests/cuda_emulation), which are slow
 #   --data DIR     MNIST's four files (default $DEVICE/data/mnist, then data/mnist)
 #   --seconds N    for everything (default 525); what does not fit is skipped and says so
 #
@@ -20,7 +21,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
 
-device=cuda data="" seconds=525 only="" list=false
+device=cuda tiny=false data="" seconds=525 only="" list=false
 while [ $# -gt 0 ]; do
     case "$1" in
     --device) device=${2:?--device needs cuda or cpu}; shift ;;
@@ -28,11 +29,13 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
     --only) only=,${2:?--only needs names of steps},; shift ;;
     --list) list=true ;;
-    *) sed -n '2,20p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    --tiny) tiny=true ;;
+    *) sed -n '2,21p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
 case "$device" in cpu | cuda) ;; *) echo "--device: expected cuda or cpu, found '$device'" >&2; exit 2 ;; esac
+[ "$device" = cuda ] || tiny=true
 
 on_device() { "$@"; }
 if [ -n "${DEVICE_ENV:-}" ]; then
@@ -150,6 +153,11 @@ skip() {
 
 needs_gpu() { [ "$device" = cuda ] || skip "needs a GPU"; }
 
+needs_torch_gpu() {
+    needs_gpu
+    "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || skip "no PyTorch that sees a GPU"
+}
+
 # ---------------------------------------------------------------- programs
 
 # launch RANKS PROGRAM [ARGUMENT]...: several ranks share the one GPU; NCCL takes each for a host of its own.
@@ -175,7 +183,7 @@ run_test() { # NAME [ARGUMENT]...
     on_device "$bin/$name" "$@"
 }
 
-if [ "$device" = cuda ]; then
+if ! $tiny; then
     channels='[16,32,64]' groups=8 batch=128 shard=32 steps=200 limit=0 short=1200 peer_shard=32
 else
     channels='[8,16,24]' groups=4 batch=40 shard=8 steps=20 limit=220 short=220 peer_shard=5
@@ -209,6 +217,7 @@ machine() {
     on_device "$program" --version
     "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda)'
     needs_gpu
+    command -v nvidia-smi >/dev/null || skip "no nvidia-smi"
     nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit --format=csv,noheader
 }
 
@@ -241,7 +250,7 @@ routines() {
 }
 
 autocast() {
-    needs_gpu
+    needs_torch_gpu
     "$python" tools/gpu_check.py autocast tests/vectors/unet_small.h5 "$work/network_bf16.log"
 }
 
@@ -398,14 +407,14 @@ sanitizer() {
 
 kernels() {
     if [ "$device" = cuda ]; then
-        run_test test_ops --perf cuda bf16 128
+        run_test test_ops --perf cuda bf16 "$($tiny && echo 1 || echo 128)"
     else
         run_test test_ops --perf cpu fp32 1
     fi
 }
 
 bench_settings() {
-    if [ "$device" = cuda ]; then
+    if ! $tiny; then
         echo --steps 50 --warmup 20 --set train.batch=128
     else
         echo --steps 2 --warmup 1 --set train.batch=8 --set 'model.channels=[8,16,24]' --set model.groups=4
@@ -424,12 +433,12 @@ bench() { # train|sample PRECISION [OPTION]...
 
 sampling() { # every step of ancestral sampling by the command itself: 128 images at once, and 5 times 128
     local count drawn=0 network=()
-    [ "$device" = cpu ] || network=(--set 'model.channels=[64,128,256]' --set model.time_dim=256
+    $tiny || network=(--set 'model.channels=[64,128,256]' --set model.time_dim=256
         --set diffusion.steps=300 --set train.shard=0)
     train 1 trained 2 "$device" "$([ "$device" = cuda ] && echo bf16 || echo fp32)" "${network[@]}" \
         --set sample.count=1 || return 1
     for count in 128 640; do
-        [ "$device" = cuda ] || count=$((count / 64))
+        ! $tiny || count=$((count / 64))
         on_device "$program" sample --checkpoint "$(run_path trained)" --count "$count" --weights raw \
             --device "$device" --outputs "$outputs" --run "drawn$count" || return 1
         cp "$(run_path "drawn$count")/metrics.json" "$work/drawn.$((++drawn)).json"
@@ -440,8 +449,8 @@ sampling() { # every step of ancestral sampling by the command itself: 128 image
 torch_bench() { # NAME [OPTION]...
     local name=$1 sizes=(--batch 128 --steps 50 --warmup 20)
     shift
-    "$python" -c 'import torch' || skip "no torch"
-    [ "$device" = cuda ] || sizes=(--batch 8 --steps 2 --warmup 1 --channels 8 16 24 --groups 4)
+    if [ "$device" = cuda ]; then needs_torch_gpu; else "$python" -c 'import torch' || skip "no torch"; fi
+    ! $tiny || sizes=(--batch 8 --steps 2 --warmup 1 --channels 8 16 24 --groups 4)
     "$python" tools/torch_unet.py bench --json --device "$device" "${sizes[@]}" "$@" >"$work/$name.json" || return 1
     "$python" tools/gpu_check.py bench "$name" "$work/$name.json" "$out/bench.json"
 }
@@ -452,12 +461,13 @@ compiled() {
 }
 
 ceilings() {
-    needs_gpu
+    needs_torch_gpu
     "$python" tools/gpu_check.py ceilings
 }
 
 report() {
     needs_gpu
+    ! $tiny || skip "takes minutes: not with --tiny"
     local need
     need=$("$python" tools/gpu_check.py report-seconds "$out/bench.json") || skip "no bench of our training step"
     [ "$need" -le "$(($(remaining) - 5))" ] || skip "needs about $need s, $(remaining) s left"

@@ -342,10 +342,10 @@ rank_pid() { # MARK RANK
     return 1
 }
 
-killed() {
+killed() { # [OPTION]...
     local job tenths=0 status=0 begin pid
     export GPU_CHECK_MARK=$$-$RANDOM
-    train 2 killed 100000 "$device" fp32 --set train.shard=0 --set train.checkpoint_every_steps=5 --set threads=1 &
+    train 2 killed 100000 "$device" fp32 --set train.shard=0 --set train.checkpoint_every_steps=5 --set threads=1 "$@" &
     job=$!
     until [ -e "$(run_path killed)/checkpoints/latest.h5" ]; do
         kill -0 "$job" 2>/dev/null || { echo "ended before its first checkpoint"; return 1; }
@@ -371,7 +371,9 @@ killed() {
 
 left_alone() { # the launcher does not end the other ranks: the program must notice by itself
     needs_gpu
-    launcher_options=--enable-recovery killed
+    # NCCL's own watch over its sockets may or may not see it: our deadline must end it in time
+    launcher_options=--enable-recovery
+    killed --set train.nccl_timeout_s=15
 }
 
 # tiny PRECISION BATCH SHARD STEPS [COMMAND]...: a training of almost nothing, started by COMMAND

@@ -11,7 +11,7 @@
 # Environment:
 #   DEVICE_ENV     a file to source first, for machines where the programs were carried to: it may define mpirun()
 #                  and on_device() (both start programs with the libraries they need) and set DEVICE, a folder with
-#                  bin/ddpm_mpi, bin/test_{ops,routines,update,reverse,network} and bin/test_cuda_*. Without it
+#                  bin/ddpm_mpi, bin/test_{ops,routines,update,reverse,network,draws_recorded} and bin/test_cuda_*. Without it
 #                  the programs are those of build/.
 #   OUT            where results.txt, logs.txt and bench.json go (default ./gpu_check)
 #   PYTHON         a Python with h5py and torch (default: the first of python3, /usr/bin/python3 that has h5py)
@@ -329,6 +329,12 @@ recorded_ranks() { # with NCCL's sums in the recording
     echo "recorded steps bit-identical with queued ones on 2 ranks"
 }
 
+draws() { # replayed passes against queued ones, every sampler
+    needs_gpu
+    local precision
+    for precision in $(precisions); do run_test test_draws_recorded cuda "$precision" || return 1; done
+}
+
 rank_pid() { # MARK RANK
     local process
     for process in /proc/[0-9]*; do
@@ -499,6 +505,7 @@ start autocast 60 autocast
 start learning 120 learning
 start resume 120 resume
 start recorded 150 recorded
+start draws 60 draws
 collect
 step ranks 90 ranks
 step ranks_float 90 ranks_float

@@ -80,6 +80,13 @@ done:
     return status;
 }
 
+void named_value_text(const char *json, const char *name, char *text, size_t bytes) {
+    cJSON *root = cJSON_Parse(json);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
+    snprintf(text, bytes, "%s", cJSON_IsString(item) ? item->valuestring : "");
+    cJSON_Delete(root);
+}
+
 Status metrics_write(const char *path, int count, const NamedValue *values) {
     Status status = STATUS_OK;
     char *json = NULL;

@@ -3,6 +3,7 @@
 #ifndef IO_METRICS_H
 #define IO_METRICS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -34,6 +35,10 @@ Status steps_log_read(const char *path, int64_t *count, StepRecord **records);
 
 /* A pretty-printed JSON object ending in a newline, owned by the caller. */
 Status named_values_json(int count, const NamedValue *values, char **json);
+
+/* The text under `name` in such an object, cut to `bytes`; "" if there is none, or the object cannot be read.
+ */
+void named_value_text(const char *json, const char *name, char *text, size_t bytes);
 
 /* Writes that object to a file, atomically. */
 Status metrics_write(const char *path, int count, const NamedValue *values);

@@ -71,5 +71,13 @@ for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "2 TERM any"; do
     check "$name: same bits" same "$name"
 done
 
+"$program" train "${settings[@]}" --set train.max_steps=$((steps + 1)) --run kill11 >"$work/same.log" 2>&1
+check "resumed by the same build: goes on, no warning" \
+    test "$(grep -c "done: $((steps + 1)) steps" "$work/same.log")" -eq 1 -a "$(grep -c warning "$work/same.log")" -eq 0
+env DNNL_MAX_CPU_ISA=SSE41 "$program" train "${settings[@]}" --set train.max_steps=$((steps + 1)) --run signal1TERM >"$work/isa.log" 2>&1
+check "resumed with other instructions: goes on" grep -q "done: $((steps + 1)) steps" "$work/isa.log"
+check "resumed with other instructions: one warning" \
+    test "$(grep -c 'warning: .*step-000000150.h5 was .*another machine: libraries was .*AVX.*, is .*SSE' "$work/isa.log")" -eq 1
+
 check "a finished run says so and exits with 0" ranks 1 train "${settings[@]}" --run reference
 finish

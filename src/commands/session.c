@@ -222,6 +222,30 @@ static bool is_listed(const char *list, const char *word) {
     return false;
 }
 
+void session_compare_provenance(const Session *session, const char *provenance_json, const char *path) {
+    const struct {
+        const char *name, *now;
+    } entries[] = {
+        {"version", DDPM_MPI_VERSION},
+        {"commit", DDPM_MPI_COMMIT},
+        {"compiler", __VERSION__},
+        {"libraries", session->backend->description},
+    };
+    char text[1024] = "", then[BUILD_BYTES];
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        named_value_text(provenance_json, entries[i].name, then, sizeof then);
+        if (strcmp(then, entries[i].now) != 0 && used < sizeof text)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s was \"%s\", is \"%s\"",
+                                     used ? "; " : "", entries[i].name, then, entries[i].now);
+    }
+    if (used > 0)
+        log_warning(
+            "%s was written by another build or on another machine: %s; from here on the run may differ "
+            "in its last bits from one left alone",
+            path, text);
+}
+
 Status session_provenance(const Session *session, char **json) {
     Status status = STATUS_OK;
     int size = comm_size(session->comm);

@@ -43,6 +43,10 @@ void session_build(char text[SESSION_BUILD_BYTES]);
  * Collective. */
 Status session_provenance(const Session *session, char **json);
 
+/* Warns if a run goes on from a file (at `path`) of another build, library or processor, as its provenance
+ * tells: then it differs in its last bits from a run left alone. Rank 0. */
+void session_compare_provenance(const Session *session, const char *provenance_json, const char *path);
+
 /* Prints what runs where: one line. */
 void session_announce(const Session *session);
 

@@ -118,7 +118,7 @@ done:
     return status;
 }
 
-static Status write_metrics(const SweepRun *run, const char *provenance) {
+static Status write_metrics(const SweepRun *run) {
     Status status = STATUS_OK;
     const Session *session = run->session;
     char path[FILE_PATH_BYTES];
@@ -135,7 +135,7 @@ static Status write_metrics(const SweepRun *run, const char *provenance) {
         value_text("grid_hash", run->origin.grid_hash),
         value_text("checkpoint", run->source.model.path),
         value_text("checkpoint_checksum", run->source.model.checksum),
-        value_json("provenance", provenance),
+        value_json("provenance", run->provenance),
     };
     TRY(session_path(session, "metrics.json", path));
     TRY(metrics_write(path, (int)(sizeof values / sizeof *values), values));
@@ -147,15 +147,13 @@ done:
 static Status finish(SweepRun *run, bool merged) {
     Status status = STATUS_OK;
     Session *session = run->session;
-    char *provenance = NULL;
-    TRY(session_provenance(session, &provenance));
     if (session->root) {
         if (!merged)
             status = sweep_merge(run);
         if (status == STATUS_OK)
             status = sweep_summarise(run);
         if (status == STATUS_OK)
-            status = write_metrics(run, provenance);
+            status = write_metrics(run);
         if (status == STATUS_OK)
             status = sweep_progress_report(run, RUN_COMPLETED, "");
         if (status == STATUS_OK) /* last: the products before it are made from sweep.h5 and the parts */
@@ -165,7 +163,6 @@ static Status finish(SweepRun *run, bool merged) {
     log_info("wrote %s/" SWEEP_FILE_NAME ", summary.csv, figures/sweep_metrics.png and others",
              session->run.path);
 done:
-    free(provenance);
     return status;
 }
 
@@ -215,6 +212,7 @@ static void release(SweepRun *run) {
         prior_destroy(run->reader);
     source_release(&run->source);
     free(run->unfinished);
+    free(run->provenance);
 }
 
 static Status run_sweep(Session *session) {
@@ -226,6 +224,7 @@ static Status run_sweep(Session *session) {
     run->session = session;
     TRY(prepare(run));
     TRY(sweep_open(run));
+    TRY(session_provenance(session, &run->provenance)); /* a warning of unlike ranks must not come too late */
     if (run->complete) {
         TRY(finish_again(run));
         goto done;

@@ -61,6 +61,7 @@ typedef struct SweepRun {
     int64_t *unfinished;  /* (unfinished_count) unit numbers, rising */
     int64_t first, count; /* this rank's share of them */
     int64_t group;        /* cells whose draws are made together */
+    char *provenance;     /* JSON, rank 0 */
     SweepProgress progress;
     double seconds; /* from the first draw to the last part; after the work, of the slowest rank */
 } SweepRun;

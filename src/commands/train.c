@@ -85,6 +85,8 @@ static Status resume(TrainRun *run) {
     log_info("resumed from %s: %lld steps, %lld whole epochs done", path,
              (long long)run->trainer->progress.step, (long long)run->trainer->progress.epoch);
     run->last_checkpoint_step = run->trainer->progress.step;
+    if (session->root && !trainer_is_finished(run->trainer))
+        session_compare_provenance(session, checkpoint.provenance_json, path);
 done:
     checkpoint_release(&checkpoint);
     return status;

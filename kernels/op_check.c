@@ -136,6 +136,16 @@ done:
     return status;
 }
 
+static Status check_conv2d(const OpDescription *op) {
+    Status status = STATUS_OK;
+    TRY(check_convolution(op, false, "x", "y", "weight", "bias"));
+    TRY(expect_optional(op, "addend", operand(op, "y")));
+    if (present(op, "addend") && op->input_types[op_input(op->kind, "addend")] != op->output_types[0])
+        FAIL(STATUS_BAD_INPUT, "%s: expected addend and y of one element type", op_name(op->kind));
+done:
+    return status;
+}
+
 static Status check_group_norm(const OpDescription *op) {
     Status status = STATUS_OK;
     bool backward = op->kind == OP_GROUP_NORM_BACKWARD;
@@ -228,7 +238,7 @@ static Status check_kind(const OpDescription *op) {
     case OP_LINEAR_BACKWARD_PARAMETERS:
         return check_linear(op, "x", "dy", "dweight", "dbias");
     case OP_CONV2D:
-        return check_convolution(op, false, "x", "y", "weight", "bias");
+        return check_conv2d(op);
     case OP_CONV2D_BACKWARD_DATA:
         return check_convolution(op, false, "dx", "dy", "weight", NULL);
     case OP_CONV2D_BACKWARD_PARAMETERS:

@@ -37,6 +37,13 @@ static const ConvolutionSize convolutions[] = {
     {true, 1, 3, 5, 1, 8, 4, 2, 1},      {true, 3, 1, 1, 16, 3, 4, 2, 1},
 };
 
+/* Forward, with an addend. */
+static const ConvolutionSize sums[] = {
+    {false, 3, 5, 3, 8, 1, 3, 1, 1},   {false, 3, 5, 3, 1, 8, 3, 1, 1},   {false, 3, 7, 5, 16, 32, 3, 1, 1},
+    {false, 3, 5, 3, 3, 7, 3, 1, 1},   {false, 8, 7, 7, 24, 16, 1, 1, 0}, {false, 1, 14, 14, 64, 64, 3, 1, 1},
+    {false, 3, 28, 28, 8, 8, 4, 2, 1},
+};
+
 static const NormSize norms[] = {
     /* every combination of options, two channels per group */
     {3, 5, 3, 8, 4, false, false, false, false, 0},
@@ -130,6 +137,13 @@ static void append_convolution(OpCases *cases, const ConvolutionSize *s) {
         .kind = op->kind, .attributes = attributes, .inputs = {x, y}, .outputs = {weight, bias}};
 }
 
+static void append_sum(OpCases *cases, const ConvolutionSize *s) {
+    append_convolution(cases, s);
+    cases->count -= 2; /* the gradients do not know of the addend */
+    OpDescription *op = &cases->list[cases->count - 1];
+    op->inputs[op_input(op->kind, "addend")] = op->outputs[0];
+}
+
 static void append_norm(OpCases *cases, const NormSize *s) {
     OpAttributes attributes = {.groups = s->groups, .silu = s->silu, .epsilon = 1e-5f};
     const Shape absent = {{0}};
@@ -211,6 +225,8 @@ Status op_cases_create(OpCases *cases) {
     TRY(ALLOCATE(&cases->list, LARGEST_CASE_COUNT));
     for (int i = 0; i < COUNT(convolutions); i++)
         append_convolution(cases, &convolutions[i]);
+    for (int i = 0; i < COUNT(sums); i++)
+        append_sum(cases, &sums[i]);
     for (int i = 0; i < COUNT(norms); i++)
         append_norm(cases, &norms[i]);
     for (int i = 0; i < COUNT(norms); i++)
@@ -287,6 +303,12 @@ int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTR
     if (good->attributes.groups) {
         bad[count++].attributes.groups = 0;
         bad[count++].attributes.groups = (int)good->inputs[0].d[3] + 1;
+    }
+    if (good->kind == OP_CONV2D) {
+        int addend = op_input(good->kind, "addend");
+        bad[count].inputs[addend] = bad[count + 1].inputs[addend] = good->outputs[0];
+        bad[count++].inputs[addend].d[3] += 1;
+        bad[count++].input_types[addend] = good->output_types[0] == DATA_F32 ? DATA_BF16 : DATA_F32;
     }
     if (good->kind == OP_GROUP_NORM_BACKWARD) {
         int rest = op_output(good->kind, "dx_rest");

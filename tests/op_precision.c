@@ -68,7 +68,8 @@ float bf16_value(uint16_t bits) {
 
 void op_precision_round(const OpPrecision *precision, const OpDescription *op, float *const *in) {
     for (int k = 0; k < op_input_count(op->kind); k++) {
-        bool bias = strcmp(op_input_name(op->kind, k), "bias") == 0;
+        /* a convolution's bias has the feature maps' type */
+        bool bias = strcmp(op_input_name(op->kind, k), "bias") == 0 && precision->activation == DATA_F32;
         bool multiplied = precision->tensor_cores && is_convolution(op->kind) && !bias;
         if (!in[k] || !(multiplied || op->input_types[k] == DATA_BF16))
             continue;

@@ -58,7 +58,7 @@ static void convolve(OpTruth *t, const OpDescription *op, Shape small, Shape lar
     if (role[2] == WEIGHT)
         t->length[0] = (double)(small.d[0] * small.d[1] * small.d[2]);
     else
-        t->length[0] = (double)(taps * (role[2] == SMALL ? large.d[3] : small.d[3]) + 1);
+        t->length[0] = (double)(taps * (role[2] == SMALL ? large.d[3] : small.d[3]) + 2); /* bias, addend */
 }
 
 static void convolution(OpTruth *t, const OpDescription *op, const double *const *in) {
@@ -83,6 +83,9 @@ static void convolution(OpTruth *t, const OpDescription *op, const double *const
         convolve(t, op, by_role[SMALL], by_role[LARGE], rows[r].role, in);
         if (rows[r].bias && rows[r].role[2] != WEIGHT)
             add_bias(t, op, in[2]);
+        if (op->kind == OP_CONV2D && in[3])
+            for (int64_t i = 0; i < shape_count(op->outputs[0]); i++)
+                add_product(t, 0, i, 1, in[3][i]);
         if (rows[r].role[2] == WEIGHT)
             sum_bias_gradient(t, op, in[1]);
     }

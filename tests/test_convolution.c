@@ -13,8 +13,9 @@
 typedef Status (*Create)(Convolution **, const ConvolutionGeometry *, ConvolutionPass);
 
 typedef struct Tensors {
-    float *large, *small, *weights, *bias;
+    float *large, *small, *weights, *bias, *addend; /* addend: as small */
     int64_t large_count, small_count, weight_count;
+    bool sum; /* forward adds the addend */
 } Tensors;
 
 typedef struct Case {
@@ -55,6 +56,7 @@ static Tensors tensors_create(const ConvolutionGeometry *g) {
     t.small = allocate_normal(t.small_count, 2);
     t.weights = allocate_normal(t.weight_count, 3);
     t.bias = allocate_normal(g->small_c, 4);
+    t.addend = allocate_normal(t.small_count, 5);
     for (int64_t i = 0; i < t.large_count; i++)
         t.large[i] += 0.5f; /* as after a SiLU, not centred */
     return t;
@@ -65,6 +67,7 @@ static void tensors_release(Tensors *t) {
     backend_find("cpu")->release(t->small);
     backend_find("cpu")->release(t->weights);
     backend_find("cpu")->release(t->bias);
+    backend_find("cpu")->release(t->addend);
 }
 
 /* Calls visit for every pair of pixels that a tap joins. */
@@ -121,9 +124,9 @@ static int64_t result_count(const Tensors *t, ConvolutionPass pass) {
 static void truth(double *out, const ConvolutionGeometry *g, ConvolutionPass pass, const Tensors *t) {
     static const Visit visits[] = {visit_forward, visit_data, visit_weights};
     memset(out, 0, (size_t)result_count(t, pass) * sizeof *out);
-    if (pass == CONVOLUTION_FORWARD && g->bias)
+    if (pass == CONVOLUTION_FORWARD)
         for (int64_t i = 0; i < t->small_count; i++)
-            out[i] = t->bias[i % g->small_c];
+            out[i] = (g->bias ? (double)t->bias[i % g->small_c] : 0) + (t->sum ? (double)t->addend[i] : 0);
     for_each_tap(g, visits[pass], t, out);
 }
 
@@ -159,11 +162,12 @@ static Status run_task(void *context, int worker, int64_t task) {
     poison(bias, run->geometry->small_c);
     poison(scratch, (int64_t)(c->scratch_bytes / sizeof *scratch));
     if (run->pass == CONVOLUTION_FORWARD)
-        status = c->run(c, t->large, run->packed, run->geometry->bias ? t->bias : NULL, result, scratch);
+        status = c->run(c, t->large, run->packed, run->geometry->bias ? t->bias : NULL,
+                        t->sum ? t->addend : NULL, result, scratch);
     else if (run->pass == CONVOLUTION_BACKWARD_DATA)
-        status = c->run(c, result, run->packed, NULL, t->small, scratch);
+        status = c->run(c, result, run->packed, NULL, NULL, t->small, scratch);
     else
-        status = c->run(c, t->large, result, run->geometry->bias ? bias : NULL, t->small, scratch);
+        status = c->run(c, t->large, result, run->geometry->bias ? bias : NULL, NULL, t->small, scratch);
     backend_find("cpu")->release(scratch);
     return status;
 }
@@ -248,6 +252,8 @@ static void check_case(const char *name, Create create, double tolerance, Convol
     Tensors tensors = tensors_create(&g);
     for (int pass = CONVOLUTION_FORWARD; pass <= CONVOLUTION_BACKWARD_WEIGHTS; pass++)
         check_pass(&test, (ConvolutionPass)pass, &tensors);
+    tensors.sum = true;
+    check_pass(&test, CONVOLUTION_FORWARD, &tensors);
     test.geometry.bias = false;
     check_pass(&test, CONVOLUTION_BACKWARD_WEIGHTS, &tensors);
     tensors_release(&tensors);

@@ -185,7 +185,7 @@ static void test_stack_refusals(void) {
         int stack = graph_linear_stack(graph, "stack", graph->timesteps);
         int first = graph_linear_layer(graph, "first", stack, 2);
         int second = graph_linear_layer(graph, "second", stack, 2);
-        int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
+        int h = graph_conv2d(graph, "conv", graph->input, GRAPH_NONE, 2, 3, 1, 1);
         h = graph_group_norm_silu(graph, "norm1", h, first, 1);
         if (twice) {
             h = graph_group_norm_silu(graph, "norm2", h, second, 1);
@@ -287,9 +287,9 @@ static void test_unread_concat(void) {
     Graph *graph = NULL;
     CHECK_OK(graph_create(&graph));
     graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
-    int h = graph_conv2d(graph, "conv", graph->input, 2, 3, 1, 1);
+    int h = graph_conv2d(graph, "conv", graph->input, GRAPH_NONE, 2, 3, 1, 1);
     int joined = graph_concat(graph, "joined", h, graph_silu(graph, "silu", h));
-    graph->output = graph_conv2d(graph, "last", joined, 1, 3, 1, 1);
+    graph->output = graph_conv2d(graph, "last", joined, GRAPH_NONE, 1, 3, 1, 1);
     graph->forward_nodes = graph->node_count;
     CHECK_ERROR(autodiff_append(graph, AUTODIFF_PARAMETERS), STATUS_FAILURE,
                 "joined (concat): expected a group_norm");

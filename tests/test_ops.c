@@ -137,6 +137,8 @@ static Shape backward_shape(const OpDescription *op, const char *name) {
         return op->inputs[as_input];
     if (as_gradient >= 0)
         return op->outputs[as_gradient];
+    if (strcmp(name, "addend") == 0)
+        return (Shape){{0}};
     /* the bias, which a data gradient does not depend on */
     return (Shape){{op->inputs[op_input(op->kind, "dy")].d[3], 1, 1, 1}};
 }

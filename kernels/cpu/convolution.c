@@ -1,7 +1,7 @@
 /* Convolutions and transposed convolutions. Both are the three passes of one untransposed convolution between
  * a large and a small tensor (convolution.h):
  *
- *   conv2d                               x large, y small: forward
+ *   conv2d                               x large, y and addend small: forward
  *   conv2d_backward_data                 dx large, dy small: backward data
  *   conv2d_backward_parameters           x large, dy small: backward weights
  *   conv_transpose2d                     y large, x small: backward data, then the bias
@@ -114,7 +114,8 @@ static Status conv2d_prepare(PreparedOp *op) {
 static Status conv2d_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                          void *scratch) {
     const Convolution *convolution = op->state;
-    return convolution->run(convolution, tensor(inputs[0]), op->packed, packed_bias(op), outputs[0], scratch);
+    return convolution->run(convolution, tensor(inputs[0]), op->packed, packed_bias(op), tensor(inputs[3]),
+                            outputs[0], scratch);
 }
 
 static Status conv2d_backward_data_prepare(PreparedOp *op) {
@@ -125,7 +126,7 @@ static Status conv2d_backward_data_prepare(PreparedOp *op) {
 static Status conv2d_backward_data_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                        void *scratch) {
     const Convolution *convolution = op->state;
-    return convolution->run(convolution, outputs[0], op->packed, NULL, tensor(inputs[0]), scratch);
+    return convolution->run(convolution, outputs[0], op->packed, NULL, NULL, tensor(inputs[0]), scratch);
 }
 
 static Status conv2d_backward_parameters_prepare(PreparedOp *op) {
@@ -136,7 +137,7 @@ static Status conv2d_backward_parameters_prepare(PreparedOp *op) {
 static Status conv2d_backward_parameters_run(const PreparedOp *op, const void *const *inputs,
                                              void *const *outputs, void *scratch) {
     const Convolution *convolution = op->state;
-    return convolution->run(convolution, tensor(inputs[0]), outputs[0], outputs[1], tensor(inputs[1]),
+    return convolution->run(convolution, tensor(inputs[0]), outputs[0], outputs[1], NULL, tensor(inputs[1]),
                             scratch);
 }
 
@@ -155,7 +156,7 @@ static Status conv_transpose2d_run(const PreparedOp *op, const void *const *inpu
     int64_t pixels = shape.d[0] * shape.d[1] * shape.d[2], channels = shape.d[3];
     const float *restrict bias = packed_bias(op);
     float *restrict y = outputs[0];
-    TRY(convolution->run(convolution, y, op->packed, NULL, tensor(inputs[0]), scratch));
+    TRY(convolution->run(convolution, y, op->packed, NULL, NULL, tensor(inputs[0]), scratch));
     for (int64_t pixel = 0; pixel < pixels; pixel++)
         for (int64_t c = 0; c < channels; c++)
             y[pixel * channels + c] += bias[c];
@@ -171,12 +172,17 @@ static Status conv_transpose2d_backward_data_prepare(PreparedOp *op) {
 static Status conv_transpose2d_backward_data_run(const PreparedOp *op, const void *const *inputs,
                                                  void *const *outputs, void *scratch) {
     const Convolution *convolution = op->state;
-    return convolution->run(convolution, tensor(inputs[0]), op->packed, NULL, outputs[0], scratch);
+    return convolution->run(convolution, tensor(inputs[0]), op->packed, NULL, NULL, outputs[0], scratch);
 }
 
 static Status conv_transpose2d_backward_parameters_prepare(PreparedOp *op) {
     return prepare_pass(op, CONVOLUTION_BACKWARD_WEIGHTS, op->description.inputs[1],
                         op->description.inputs[0], false, 0);
+}
+
+void convolution_add(float *restrict values, const float *restrict addend, int64_t count) {
+    for (int64_t i = 0; addend && i < count; i++)
+        values[i] += addend[i];
 }
 
 /* One block of pixels at a time: the blocks keep the float sums short, and so accurate. */
@@ -205,7 +211,8 @@ static Status conv_transpose2d_backward_parameters_run(const PreparedOp *op, con
     const Convolution *convolution = op->state;
     Shape dy = op->description.inputs[1];
     convolution_sum_pixels(outputs[1], inputs[1], dy.d[0] * dy.d[1] * dy.d[2], dy.d[3]);
-    return convolution->run(convolution, tensor(inputs[1]), outputs[0], NULL, tensor(inputs[0]), scratch);
+    return convolution->run(convolution, tensor(inputs[1]), outputs[0], NULL, NULL, tensor(inputs[0]),
+                            scratch);
 }
 
 #define CONVOLUTION_KERNEL(identifier, op, pack_function)                                                    \

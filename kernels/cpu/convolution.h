@@ -14,7 +14,7 @@
 #include "core/status.h"
 
 typedef enum ConvolutionPass {
-    CONVOLUTION_FORWARD,          /* small = large * weights (+ bias) */
+    CONVOLUTION_FORWARD,          /* small = large * weights (+ bias) (+ addend) */
     CONVOLUTION_BACKWARD_DATA,    /* large = adjoint of the above applied to small; never a bias */
     CONVOLUTION_BACKWARD_WEIGHTS, /* weights = gradient (bias likewise) from large and the small tensor's
                                      gradient */
@@ -40,10 +40,11 @@ struct Convolution {
     Status (*pack)(const Convolution *self, const float *plain, void *packed);
 
     /* May be called by several threads at once, each with its own tensors and scratch. Forward and backward
-     * data read `weights` (packed) and `bias` (small_c; NULL without) and overwrite small or large; backward
-     * weights overwrites `weights` (plain) and `bias`. */
-    Status (*run)(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                  void *scratch);
+     * data read `weights` (packed), `bias` (small_c; NULL without) and `addend` (as small; NULL without and
+     * for every pass but forward) and overwrite small or large; backward weights overwrites `weights` (plain)
+     * and `bias`. */
+    Status (*run)(const Convolution *self, float *large, void *weights, float *bias, const float *addend,
+                  float *small, void *scratch);
 
     void (*destroy)(Convolution *self);
 };
@@ -61,5 +62,8 @@ Status single_convolution_create(Convolution **convolution, const ConvolutionGeo
 /* sums[c] = sum of values[p, c] over pixels, in a fixed order. (convolution.c) */
 void convolution_sum_pixels(float *restrict sums, const float *restrict values, int64_t pixels,
                             int64_t channels);
+
+/* values[i] += addend[i]; NULL adds nothing. (convolution.c) */
+void convolution_add(float *restrict values, const float *restrict addend, int64_t count);
 
 #endif

@@ -77,8 +77,8 @@ static void add_products(const SingleConvolution *s, float *one, const float *pr
         }
 }
 
-static Status run_to_one(const SingleConvolution *s, const float *many, const float *w, const float *bias,
-                         float *one, float *products) {
+static void run_to_one(const SingleConvolution *s, const float *many, const float *w, const float *bias,
+                       float *one, float *products) {
     const int64_t pixels = s->height * s->width;
     for (int64_t n = 0; n < s->samples; n++) {
         const float *image = many + n * pixels * s->channels;
@@ -90,7 +90,6 @@ static Status run_to_one(const SingleConvolution *s, const float *many, const fl
             multiply_pixels(products + p * TAP_LANES, image + p * s->channels, w, s->channels, 1);
         add_products(s, one + n * pixels, products, bias ? bias[0] : 0);
     }
-    return STATUS_OK;
 }
 
 /* ---- weights ---- */
@@ -139,9 +138,10 @@ static void sum_weights(const SingleConvolution *s, float *weights, const float 
                 weights[c * TAPS + plain_tap(s, i, j)] = (float)totals[(i * KERNEL + j) * s->channels + c];
 }
 
-static Status run_weights(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                          void *scratch) {
+static Status run_weights(const Convolution *self, float *large, void *weights, float *bias,
+                          const float *addend, float *small, void *scratch) {
     const SingleConvolution *s = (const SingleConvolution *)self;
+    (void)addend;
     sum_weights(s, weights, s->one_is_small ? large : small, s->one_is_small ? small : large, scratch);
     if (bias)
         convolution_sum_pixels(bias, small, s->samples * s->height * s->width,
@@ -149,15 +149,20 @@ static Status run_weights(const Convolution *self, float *large, void *weights, 
     return STATUS_OK;
 }
 
-static Status run_forward(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                          void *scratch) {
-    return run_to_one((const SingleConvolution *)self, large, weights, bias, small, scratch);
+static Status run_forward(const Convolution *self, float *large, void *weights, float *bias,
+                          const float *addend, float *small, void *scratch) {
+    const SingleConvolution *s = (const SingleConvolution *)self;
+    run_to_one(s, large, weights, bias, small, scratch);
+    convolution_add(small, addend, s->samples * s->height * s->width);
+    return STATUS_OK;
 }
 
 static Status run_backward_data(const Convolution *self, float *large, void *weights, float *bias,
-                                float *small, void *scratch) {
+                                const float *addend, float *small, void *scratch) {
     (void)bias;
-    return run_to_one((const SingleConvolution *)self, small, weights, NULL, large, scratch);
+    (void)addend;
+    run_to_one((const SingleConvolution *)self, small, weights, NULL, large, scratch);
+    return STATUS_OK;
 }
 
 /* ---- creation ---- */

@@ -305,8 +305,9 @@ done:
     return status;
 }
 
-static Status run(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                  void *scratch) {
+static Status run(const Convolution *self, float *large, void *weights, float *bias, const float *addend,
+                  float *small, void *scratch) {
+    Status status = STATUS_OK;
     const OnednnConvolution *convolution = (const OnednnConvolution *)self;
     if (convolution->pass == CONVOLUTION_BACKWARD_WEIGHTS)
         return run_backward_weights(convolution, large, weights, bias, small, scratch);
@@ -318,7 +319,10 @@ static Status run(const Convolution *self, float *large, void *weights, float *b
         {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, convolution->small, small},
         {DNNL_ARG_SCRATCHPAD, convolution->scratchpad, (char *)scratch + convolution->scratchpad_offset},
     };
-    return execute(convolution->primitive, convolution->engine, 5, arguments);
+    TRY(execute(convolution->primitive, convolution->engine, 5, arguments));
+    convolution_add(small, addend, (int64_t)(layout_bytes(convolution->small) / sizeof *small));
+done:
+    return status;
 }
 
 static void destroy(Convolution *self) {

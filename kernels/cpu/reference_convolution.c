@@ -111,11 +111,15 @@ static void bias_gradient(Shape shape, const float *dy, float *dbias) {
     }
 }
 
-/* x weight bias -> y */
+/* x weight bias ?addend -> y */
 static Status conv2d(const PreparedOp *op, const void *const *in, void *const *out, void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.outputs[0], op->description.inputs[0]);
-    fill(&g, g.small, in[0], in[1], in[2], out[0], gather_element);
+    const float *addend = in[3];
+    float *y = out[0];
+    fill(&g, g.small, in[0], in[1], in[2], y, gather_element);
+    for (int64_t i = 0; addend && i < shape_count(g.small); i++)
+        y[i] += addend[i];
     return STATUS_OK;
 }
 

@@ -31,7 +31,7 @@ typedef struct WinogradLoops {
     int lanes;
     void (*input_tile)(float *v, int64_t stride, const float *const *points, int64_t channels);
     void (*output_tile)(float *const *points, const float *m, int64_t stride, const float *bias,
-                        int64_t channels);
+                        const float *const *addends, int64_t channels);
     void (*gradient_tile)(float *w, int64_t stride, const float *const *points, int64_t channels);
     void (*filter_in)(float *u, int64_t stride, const float *g, int64_t g_lane, bool flip);
     void (*filter_out)(float *g, int64_t g_lane, const float *p, int64_t stride);
@@ -137,9 +137,11 @@ static void transform_inputs(const Winograd *w, float *v, const float *x, int64_
     }
 }
 
-static void transform_outputs(const Winograd *w, float *y, const float *m, const float *bias, int64_t first,
-                              int64_t count, int64_t channel, int64_t channels) {
-    const float *points[TILE * TILE];
+/* addend: as y, or NULL. */
+static void transform_outputs(const Winograd *w, float *y, const float *m, const float *bias,
+                              const float *addend, int64_t first, int64_t count, int64_t channel,
+                              int64_t channels) {
+    const float *points[TILE * TILE], *addends[TILE * TILE];
     float *targets[TILE * TILE];
     for (int64_t t = 0; t < count; t++) {
         TilePlace place = tile_place(w, first + t);
@@ -147,8 +149,11 @@ static void transform_outputs(const Winograd *w, float *y, const float *m, const
                        NULL);
         for (int i = 0; i < TILE * TILE; i++)
             targets[i] = (float *)(uintptr_t)points[i];
+        if (addend)
+            pixel_pointers(addends, w, addend + channel, w->out_channels, place.sample, place.row,
+                           place.column, TILE, NULL);
         w->loops.output_tile(targets, m + t * w->out_chunk, w->out_stride, bias ? bias + channel : NULL,
-                             channels);
+                             addend ? addends : NULL, channels);
     }
 }
 
@@ -185,7 +190,7 @@ static Status pack(const Convolution *self, const float *plain, void *packed) {
 }
 
 static void convolve(const Winograd *w, float *y, const float *x, const float *packed, const float *bias,
-                     float *scratch) {
+                     const float *addend, float *scratch) {
     float *zeros = scratch, *v = zeros + rounded_up(w->in_channels, CACHE_LINE_FLOATS);
     float *m = v + FREQUENCIES * w->in_stride;
     memset(zeros, 0, (size_t)w->in_channels * sizeof *zeros);
@@ -198,18 +203,18 @@ static void convolve(const Winograd *w, float *y, const float *x, const float *p
             for (int f = 0; f < FREQUENCIES; f++)
                 w->loops.multiply(m + f * w->out_stride, w->out_chunk, v + f * w->in_stride, w->in_chunk, 1,
                                   u + f * w->in_channels * width, width, count, w->in_channels, width, false);
-            transform_outputs(w, y, m, bias, first, count, block, width);
+            transform_outputs(w, y, m, bias, addend, first, count, block, width);
         }
     }
 }
 
-static Status run_data(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                       void *scratch) {
+static Status run_data(const Convolution *self, float *large, void *weights, float *bias, const float *addend,
+                       float *small, void *scratch) {
     const Winograd *w = (const Winograd *)self;
     if (w->pass == CONVOLUTION_FORWARD)
-        convolve(w, small, large, weights, bias, scratch);
+        convolve(w, small, large, weights, bias, addend, scratch);
     else
-        convolve(w, large, small, weights, NULL, scratch);
+        convolve(w, large, small, weights, NULL, NULL, scratch);
     return STATUS_OK;
 }
 
@@ -232,9 +237,10 @@ static void sum_products(const Winograd *w, float *products, const float *x, con
     }
 }
 
-static Status run_weights(const Convolution *self, float *large, void *weights, float *bias, float *small,
-                          void *scratch) {
+static Status run_weights(const Convolution *self, float *large, void *weights, float *bias,
+                          const float *addend, float *small, void *scratch) {
     const Winograd *w = (const Winograd *)self;
+    (void)addend;
     const int64_t taps = KERNEL * KERNEL;
     float *zeros = scratch, *v = zeros + rounded_up(w->in_chunk + w->out_chunk, CACHE_LINE_FLOATS);
     float *g = v + FREQUENCIES * w->in_stride, *products = g + FREQUENCIES * w->out_stride;

@@ -1,7 +1,7 @@
 /* Convolutions and transposed convolutions: both are the three passes of one untransposed convolution between
  * a large and a small tensor (cudnn_plan.h), in the reading of kernels/cpu/convolution.c:
  *
- *   conv2d                               x large, y small: forward, then the bias
+ *   conv2d                               x large, y small: forward, then bias and addend
  *   conv2d_backward_data                 dx large, dy small: backward data
  *   conv2d_backward_parameters           x large, dy small: backward weights; dbias = sum of dy
  *   conv_transpose2d                     y large, x small: backward data, then the bias
@@ -134,8 +134,9 @@ static Status check_types(const OpDescription *op, const OpPass *pass) {
     return STATUS_OK;
 }
 
-/* cuDNN's weights, and their gradient: taps before the large tensor's channels. The bias gradient is left as
- * sums over some pixels each. */
+/* cuDNN's weights, and their gradient: taps before the large tensor's channels. Biases have the feature maps'
+ * type, which is the only one that cuDNN adds to them; a bias gradient is left as sums over some pixels each.
+ */
 static Status set_layouts(PreparedOp *op, const State *state) {
     const CudnnConvolution *c = &state->convolution;
     const ParameterLayout weights = {1, c->small_c, c->large_c, tap_count(c), c->weights_type};
@@ -144,6 +145,8 @@ static Status set_layouts(PreparedOp *op, const State *state) {
                             op_name(op->description.kind), c->kernel, (long long)LAYOUT_PIECE_ELEMENTS);
     if (c->pass != CUDNN_PASS_BACKWARD_WEIGHTS) {
         op->input_layouts[1] = weights;
+        if (state->pass->bias)
+            op->input_layouts[2] = (ParameterLayout){1, 1, op->description.outputs[0].d[3], 1, c->type};
         return STATUS_OK;
     }
     Shape dy = biased_shape(op, state);
@@ -182,7 +185,13 @@ static void *tensor(Operand operand, const void *const *inputs, void *const *out
     return operand.side == SIDE_INPUT ? (void *)(uintptr_t)inputs[operand.index] : outputs[operand.index];
 }
 
-/* Forward and backward data, and the bias where there is one. */
+/* What a forward op adds besides its bias; NULL if nothing. */
+static const void *addend_of(const PreparedOp *op, const void *const *inputs) {
+    int index = op_input(op->description.kind, "addend");
+    return index < 0 ? NULL : inputs[index];
+}
+
+/* Forward and backward data, and what is added to their result. */
 static Status run_data(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
     Status status = STATUS_OK;
     const State *state = op->state;
@@ -191,7 +200,8 @@ static Status run_data(const PreparedOp *op, const void *const *inputs, void *co
     TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(pass->large, inputs, outputs),
                        (void *)(uintptr_t)inputs[1], tensor(pass->small, inputs, outputs), aligned(scratch)));
     if (pass->bias)
-        TRY(cuda_add_bias(outputs[0], state->convolution.type, inputs[2], pixel_count(y), y.d[3]));
+        TRY(cuda_add_to_convolution(outputs[0], state->convolution.type, addend_of(op, inputs), inputs[2],
+                                    pixel_count(y), y.d[3]));
 done:
     return status;
 }
@@ -209,9 +219,21 @@ done:
     return status;
 }
 
+static Status run_single_channel(const PreparedOp *op, const void *const *inputs, void *const *outputs) {
+    Status status = STATUS_OK;
+    const void *addend = addend_of(op, inputs);
+    Shape y = op->description.outputs[0];
+    TRY(single_channel_run(op, inputs, outputs));
+    if (addend)
+        TRY(cuda_add_to_convolution(outputs[0], op->description.output_types[0], addend, NULL, pixel_count(y),
+                                    y.d[3]));
+done:
+    return status;
+}
+
 static Status run(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch) {
     if (single_channel_wants(&op->description))
-        return single_channel_run(op, inputs, outputs);
+        return run_single_channel(op, inputs, outputs);
     const State *state = op->state;
     return state->convolution.pass == CUDNN_PASS_BACKWARD_WEIGHTS
                ? run_parameters(op, inputs, outputs, scratch)

@@ -41,15 +41,20 @@ __device__ int64_t item_step() {
 
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(THREADS)
-    add_bias(T *__restrict__ y, const float *__restrict__ bias, int64_t vectors, int64_t row_vectors) {
-    Vector<T, WIDTH> *rows = reinterpret_cast<Vector<T, WIDTH> *>(y);
+    add_to_rows(T *__restrict__ y, const T *__restrict__ addend, const T *__restrict__ bias, int64_t vectors,
+                int64_t row_vectors) {
+    typedef Vector<T, WIDTH> Values;
     for (int64_t at = first_item(); at < vectors; at += item_step()) {
-        const float *row_bias = bias + at % row_vectors * WIDTH;
-        Vector<T, WIDTH> value = rows[at];
+        int64_t channel = at % row_vectors * WIDTH;
+        Values value = reinterpret_cast<Values *>(y)[at], added = {};
+        if (addend)
+            added = reinterpret_cast<const Values *>(addend)[at];
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++)
-            store(&value.v[i], to_float(value.v[i]) + row_bias[i]);
-        rows[at] = value;
+        for (int i = 0; i < WIDTH; i++) {
+            float sum = to_float(value.v[i]) + to_float(added.v[i]);
+            store(&value.v[i], bias ? sum + to_float(bias[channel + i]) : sum);
+        }
+        reinterpret_cast<Values *>(y)[at] = value;
     }
 }
 
@@ -100,10 +105,10 @@ __global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count,
 }
 
 template <typename T, int WIDTH>
-Status launch_add_bias(void *y, const float *bias, int64_t pixels, int64_t channels) {
+Status launch_add(void *y, const void *addend, const void *bias, int64_t pixels, int64_t channels) {
     int64_t vectors = pixels * channels / WIDTH;
-    return cuda_launch("add_bias", add_bias<T, WIDTH>, blocks_for(vectors), THREADS, 0, (T *)y, bias, vectors,
-                       channels / WIDTH);
+    return cuda_launch("add_to_convolution", add_to_rows<T, WIDTH>, blocks_for(vectors), THREADS, 0, (T *)y,
+                       (const T *)addend, (const T *)bias, vectors, channels / WIDTH);
 }
 
 template <typename T, int WIDTH>
@@ -116,13 +121,14 @@ Status launch_sum_chunks(const void *values, float *partial, int64_t pixels, int
 
 } // namespace
 
-Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels) {
+Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
+                               int64_t channels) {
     if (type == DATA_BF16)
         return channels % BF16_WIDTH == 0
-                   ? launch_add_bias<__nv_bfloat16, BF16_WIDTH>(y, bias, pixels, channels)
-                   : launch_add_bias<__nv_bfloat16, 1>(y, bias, pixels, channels);
-    return channels % FLOAT_WIDTH == 0 ? launch_add_bias<float, FLOAT_WIDTH>(y, bias, pixels, channels)
-                                       : launch_add_bias<float, 1>(y, bias, pixels, channels);
+                   ? launch_add<__nv_bfloat16, BF16_WIDTH>(y, addend, bias, pixels, channels)
+                   : launch_add<__nv_bfloat16, 1>(y, addend, bias, pixels, channels);
+    return channels % FLOAT_WIDTH == 0 ? launch_add<float, FLOAT_WIDTH>(y, addend, bias, pixels, channels)
+                                       : launch_add<float, 1>(y, addend, bias, pixels, channels);
 }
 
 int64_t cuda_pixel_chunks(int64_t pixels) {

@@ -14,8 +14,10 @@ extern "C" {
 #include "core/status.h"
 #include "kernels/op.h"
 
-/* y[pixel, c] += bias[c]; y (pixels, channels) of `type`, 16-byte aligned. */
-Status cuda_add_bias(void *y, DataType type, const float *bias, int64_t pixels, int64_t channels);
+/* y[pixel, c] += addend[pixel, c] + bias[c], rounded once; either may be NULL. y and addend (pixels,
+ * channels), 16-byte aligned, and bias (channels) are of `type`. */
+Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
+                               int64_t channels);
 
 /* sums[chunk, c] = sum of values[pixel, c] over the chunk's pixels, in an order that depends on pixels and
  * channels alone; values 16-byte aligned, sums (cuda_pixel_chunks, channels). */

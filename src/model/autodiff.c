@@ -48,11 +48,14 @@ static void contribute(Autodiff *a, const char *name, int value, int contributio
     a->gradient[value] = sum;
 }
 
-/* y = f(x, weight, bias) of a linear layer or convolution: parameters first, so that their reduction can
- * start. */
+/* y = f(x, weight, bias) of a linear layer or convolution, maybe with an addend, whose gradient is dy itself:
+ * parameters first, so that their reduction can start. */
 static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKind parameters) {
     int x = node_input(node, "x"), weight = node_input(node, "weight"), bias = node_input(node, "bias");
+    int addend = node_input(node, "addend");
     int d_weight = parameter_gradient(a, weight), d_bias = parameter_gradient(a, bias);
+    if (addend != GRAPH_NONE && a->needed[addend])
+        contribute(a, node->name, addend, dy);
     if (d_weight != GRAPH_NONE)
         graph_append(a->graph, parameters, node->op.attributes, node->name, (int[]){x, dy},
                      (int[]){d_weight, d_bias});
@@ -146,11 +149,6 @@ static Status apply_rule(Autodiff *a, const Node *node) {
         contribute(a, node->name, x, dx);
         return STATUS_OK;
     }
-    case OP_ADD: /* both operands receive dy itself */
-        for (int i = 0; i < 2; i++)
-            if (a->needed[node->inputs[i]])
-                contribute(a, node->name, node->inputs[i], dy);
-        return STATUS_OK;
     case OP_CONCAT: /* see norm_gradient */
         return status_error(STATUS_FAILURE,
                             "autodiff: %s (concat): expected a group_norm to be the first to read it",

@@ -180,9 +180,9 @@ static void emit_shape(const Drawing *d, Shape shape) {
     emit(d, "%lld", (long long)shape.d[3]);
 }
 
-static const char *leaf_name(const Node *node) {
-    const char *dot = strrchr(node->name, '.');
-    return dot ? dot + 1 : node->name;
+static const char *leaf_name(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
 }
 
 static void emit_convolution(const Drawing *d, const Node *node, const char *word) {
@@ -192,8 +192,14 @@ static void emit_convolution(const Drawing *d, const Node *node, const char *wor
         emit(d, ", stride %d", a->stride);
 }
 
+/* What a convolution adds to its result: its block's input, or what another node of the block computes. */
+static void emit_addend(const Drawing *d, int u, const Node *node) {
+    int addend = node_input(node, "addend");
+    if (addend != GRAPH_NONE)
+        emit(d, ", + %s", d->owner[addend] == u ? leaf_name(d->graph->values[addend].name) : "input");
+}
+
 static void emit_operation(const Drawing *d, int u, const Node *node) {
-    int other;
     switch (node->op.kind) {
     case OP_TIME_EMBEDDING:
         emit(d, "sines, cosines of t: %lld", (long long)node->op.outputs[0].d[3]);
@@ -207,16 +213,13 @@ static void emit_operation(const Drawing *d, int u, const Node *node) {
         break;
     case OP_CONV2D:
         emit_convolution(d, node, "conv");
+        emit_addend(d, u, node);
         break;
     case OP_CONV_TRANSPOSE2D:
         emit_convolution(d, node, "transposed conv");
         break;
     case OP_GROUP_NORM:
         emit(d, "GroupNorm %d%s", node->op.attributes.groups, node->op.attributes.silu ? ", SiLU" : "");
-        break;
-    case OP_ADD:
-        other = d->owner[node_input(node, "b")];
-        emit(d, "+ %s", other == u ? "skip" : "input");
         break;
     default:
         emit(d, "%s", op_name(node->op.kind));
@@ -244,7 +247,7 @@ static void emit_row(const Drawing *d, int u, int n) {
     emit(d, "<tr>");
     if (unit->first != unit->last)
         emit(d, "<td align=\"left\"><font color=\"" NOTE_COLOUR "\">%s</font></td>",
-             unit->image ? leaf_name(node) : node->name);
+             unit->image ? leaf_name(node->name) : node->name);
     emit(d, "<td align=\"left\"><font color=\"%s\">%s", added || !unit->image ? TIME_COLOUR : MAIN_COLOUR,
          added ? "+ " : "");
     emit_operation(d, u, node);

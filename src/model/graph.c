@@ -285,8 +285,8 @@ int graph_silu(Graph *graph, const char *name, int x) {
     return y;
 }
 
-int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel, int stride,
-                 int pad) {
+int graph_conv2d(Graph *graph, const char *name, int x, int addend, int64_t out_channels, int kernel,
+                 int stride, int pad) {
     if (graph->status != STATUS_OK)
         return GRAPH_NONE;
     Shape in = graph->values[x].shape;
@@ -298,11 +298,13 @@ int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, in
             "%s: a %dx%d convolution of stride %d and padding %d does not tile a %lldx%lld image", name,
             kernel, kernel, stride, pad, (long long)in.d[1], (long long)in.d[2]);
     Shape out = {{in.d[0], h / stride + 1, w / stride + 1, out_channels}};
+    if (addend != GRAPH_NONE && !shape_equal(graph->values[addend].shape, out))
+        return graph_fail(graph, STATUS_FAILURE, "%s: what is added has another shape than the result", name);
     int weight = GRAPH_NONE, bias = GRAPH_NONE;
     add_layer_parameters(graph, name, 4, (int64_t[]){out_channels, in.d[3], kernel, kernel}, out_channels,
                          in.d[3] * kernel * kernel, &weight, &bias);
     int y = graph_value(graph, VALUE_ACTIVATION, graph->activation_type, out, GRAPH_NONE, name);
-    graph_append(graph, OP_CONV2D, attributes, name, (int[]){x, weight, bias}, (int[]){y});
+    graph_append(graph, OP_CONV2D, attributes, name, (int[]){x, weight, bias, addend}, (int[]){y});
     return y;
 }
 
@@ -340,17 +342,6 @@ int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int 
     int rstd = graph_value(graph, VALUE_ACTIVATION, DATA_F32, statistics, GRAPH_NONE, name);
     graph_append(graph, OP_GROUP_NORM, attributes, name, (int[]){x, shift, gamma, beta},
                  (int[]){y, mean, rstd});
-    return y;
-}
-
-int graph_add(Graph *graph, const char *name, int a, int b) {
-    if (graph->status != STATUS_OK)
-        return GRAPH_NONE;
-    if (!shape_equal(graph->values[a].shape, graph->values[b].shape))
-        return graph_fail(graph, STATUS_FAILURE, "%s: the operands of an addition differ in shape", name);
-    int y =
-        graph_value(graph, VALUE_ACTIVATION, graph->values[a].type, graph->values[a].shape, GRAPH_NONE, name);
-    graph_append(graph, OP_ADD, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
     return y;
 }
 

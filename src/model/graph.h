@@ -81,13 +81,13 @@ int graph_linear(Graph *graph, const char *name, int x, int64_t out_channels);
 int graph_linear_stack(Graph *graph, const char *name, int x);
 int graph_linear_layer(Graph *graph, const char *name, int stack, int64_t out_channels);
 int graph_silu(Graph *graph, const char *name, int x);
-int graph_conv2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel, int stride,
-                 int pad);
+/* addend, as the result, is added to it; GRAPH_NONE: nothing. */
+int graph_conv2d(Graph *graph, const char *name, int x, int addend, int64_t out_channels, int kernel,
+                 int stride, int pad);
 int graph_conv_transpose2d(Graph *graph, const char *name, int x, int64_t out_channels, int kernel,
                            int stride, int pad);
 /* silu(group_norm(x + shift)); shift (N,1,1,C) may be GRAPH_NONE. */
 int graph_group_norm_silu(Graph *graph, const char *name, int x, int shift, int groups);
-int graph_add(Graph *graph, const char *name, int a, int b);
 int graph_concat(Graph *graph, const char *name, int a, int b);
 
 /* Makes the parameters of a layer start at zero. */

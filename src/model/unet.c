@@ -35,20 +35,21 @@ __attribute__((format(printf, 1, 2))) static Path path(const char *format, ...) 
 }
 
 /* h = conv1(silu(norm1(x))); h = conv2(silu(norm2(h + time(e)))); h + skip(x), where time is a layer of the
- * stack `times`, whose e went through SiLU already, and skip is a 1x1 convolution if the channels change. */
+ * stack `times`, whose e went through SiLU already, and skip is a 1x1 convolution if the channels change. The
+ * last convolution of the two adds. */
 static int residual_block(Graph *g, Path name, int x, int times, int64_t channels, int groups) {
     if (g->status != STATUS_OK)
         return GRAPH_NONE;
     int64_t in_channels = g->values[x].shape.d[3];
     int h = graph_group_norm_silu(g, path("%.80s.norm1", name.text).text, x, GRAPH_NONE, groups);
-    h = graph_conv2d(g, path("%.80s.conv1", name.text).text, h, channels, 3, 1, 1);
+    h = graph_conv2d(g, path("%.80s.conv1", name.text).text, h, GRAPH_NONE, channels, 3, 1, 1);
     int shift = graph_linear_layer(g, path("%.80s.time", name.text).text, times, channels);
     h = graph_group_norm_silu(g, path("%.80s.norm2", name.text).text, h, shift, groups);
-    h = graph_conv2d(g, path("%.80s.conv2", name.text).text, h, channels, 3, 1, 1);
-    int skip = x;
+    int addend = in_channels == channels ? x : GRAPH_NONE;
+    h = graph_conv2d(g, path("%.80s.conv2", name.text).text, h, addend, channels, 3, 1, 1);
     if (in_channels != channels)
-        skip = graph_conv2d(g, path("%.80s.skip", name.text).text, x, channels, 1, 1, 0);
-    return graph_add(g, path("%.80s.add", name.text).text, h, skip);
+        h = graph_conv2d(g, path("%.80s.skip", name.text).text, x, h, channels, 1, 1, 0);
+    return h;
 }
 
 Status unet_build(Graph *g, const UnetOptions *options) {
@@ -76,10 +77,10 @@ Status unet_build(Graph *g, const UnetOptions *options) {
     e = graph_silu(g, "time_silu", e); /* every block begins with it: computed once */
     int times = graph_linear_stack(g, "time_layers", e);
 
-    int h = graph_conv2d(g, "stem", g->input, channels[0], 3, 1, 1);
+    int h = graph_conv2d(g, "stem", g->input, GRAPH_NONE, channels[0], 3, 1, 1);
     for (int i = 0; i < levels; i++) {
         skips[i] = h = residual_block(g, path("down.%d.block", i), h, times, channels[i], options->groups);
-        h = graph_conv2d(g, path("down.%d.downsample", i).text, h, channels[i + 1], 4, 2, 1);
+        h = graph_conv2d(g, path("down.%d.downsample", i).text, h, GRAPH_NONE, channels[i + 1], 4, 2, 1);
     }
     for (int i = 0; i < 2; i++)
         h = residual_block(g, path("mid.%d", i), h, times, channels[levels], options->groups);
@@ -89,7 +90,7 @@ Status unet_build(Graph *g, const UnetOptions *options) {
         h = residual_block(g, path("up.%d.block", k), h, times, channels[i], options->groups);
     }
     h = graph_group_norm_silu(g, "out.norm", h, GRAPH_NONE, options->groups);
-    g->output = graph_conv2d(g, "out.conv", h, 1, 3, 1, 1);
+    g->output = graph_conv2d(g, "out.conv", h, GRAPH_NONE, 1, 3, 1, 1);
     graph_start_at_zero(g, "out.conv");     /* eps_hat = 0 at first: trains faster, see SPEED.md */
     graph_store_as(g, g->output, DATA_F32); /* the samplers and the loss compute in float */
     g->forward_nodes = g->node_count;

@@ -34,8 +34,9 @@ typedef struct OpKernel {
     Status (*pack)(PreparedOp *op, const void *const *inputs);
 
     /* inputs and outputs in ops.def's order, NULL where absent; parameter inputs are NULL for kernels with
-     * `pack`. No two of them overlap. Outputs are overwritten. scratch: op->scratch_bytes, 64-byte aligned,
-     * contents undefined. The result for a sample depends on nothing but that sample and the parameters. */
+     * `pack`. No two of them overlap, but where ops.def says that one is another. Outputs are overwritten.
+     * scratch: op->scratch_bytes, 64-byte aligned, contents undefined. The result for a sample depends on
+     * nothing but that sample and the parameters. */
     Status (*run)(const PreparedOp *op, const void *const *inputs, void *const *outputs, void *scratch);
 
     void (*release)(PreparedOp *op); /* frees state and packed; accepts a half-prepared op */

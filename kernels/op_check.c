@@ -136,12 +136,12 @@ done:
     return status;
 }
 
-static Status check_conv2d(const OpDescription *op) {
+/* What is added to a result is like it. */
+static Status check_addend(const OpDescription *op, const char *result) {
     Status status = STATUS_OK;
-    TRY(check_convolution(op, false, "x", "y", "weight", "bias"));
-    TRY(expect_optional(op, "addend", operand(op, "y")));
+    TRY(expect_optional(op, "addend", operand(op, result)));
     if (present(op, "addend") && op->input_types[op_input(op->kind, "addend")] != op->output_types[0])
-        FAIL(STATUS_BAD_INPUT, "%s: expected addend and y of one element type", op_name(op->kind));
+        FAIL(STATUS_BAD_INPUT, "%s: expected addend and %s of one element type", op_name(op->kind), result);
 done:
     return status;
 }
@@ -228,6 +228,7 @@ static Status check_pitches(const OpDescription *op) {
 }
 
 static Status check_kind(const OpDescription *op) {
+    Status status;
     switch (op->kind) {
     case OP_TIME_EMBEDDING:
         return check_time_embedding(op);
@@ -238,9 +239,11 @@ static Status check_kind(const OpDescription *op) {
     case OP_LINEAR_BACKWARD_PARAMETERS:
         return check_linear(op, "x", "dy", "dweight", "dbias");
     case OP_CONV2D:
-        return check_conv2d(op);
+        status = check_convolution(op, false, "x", "y", "weight", "bias");
+        return status == STATUS_OK ? check_addend(op, "y") : status;
     case OP_CONV2D_BACKWARD_DATA:
-        return check_convolution(op, false, "dx", "dy", "weight", NULL);
+        status = check_convolution(op, false, "dx", "dy", "weight", NULL);
+        return status == STATUS_OK ? check_addend(op, "dx") : status;
     case OP_CONV2D_BACKWARD_PARAMETERS:
         return check_convolution(op, false, "x", "dy", "dweight", "dbias");
     case OP_CONV_TRANSPOSE2D:

@@ -44,6 +44,13 @@ static const ConvolutionSize sums[] = {
     {false, 3, 28, 28, 8, 8, 4, 2, 1},
 };
 
+/* Backward data, added to what is there. */
+static const ConvolutionSize growing[] = {
+    {false, 3, 7, 5, 16, 32, 3, 1, 1},   {false, 3, 5, 3, 3, 7, 3, 1, 1},
+    {false, 8, 7, 7, 24, 16, 1, 1, 0},   {false, 3, 28, 28, 8, 8, 4, 2, 1},
+    {false, 1, 14, 14, 64, 64, 3, 1, 1}, {false, 8, 14, 14, 16, 24, 4, 2, 1},
+};
+
 static const NormSize norms[] = {
     /* every combination of options, two channels per group */
     {3, 5, 3, 8, 4, false, false, false, false, 0},
@@ -167,6 +174,15 @@ static void append_norm(OpCases *cases, const NormSize *s) {
                           .outputs = {dx, gamma, gamma, s->dshift ? row : absent, dx_rest}};
 }
 
+static void append_growing(OpCases *cases, const ConvolutionSize *s) {
+    append_convolution(cases, s);
+    cases->count -= 2; /* the gradients */
+    OpDescription *op = &cases->list[cases->count];
+    cases->list[cases->count - 1] = *op; /* backward data in place of the forward op */
+    op--;
+    op->inputs[op_input(op->kind, "addend")] = op->outputs[0];
+}
+
 /* shift and dshift as parts of larger tensors. */
 static void append_norm_parts(OpCases *cases, const NormSize *s) {
     append_norm(cases, s);
@@ -227,6 +243,8 @@ Status op_cases_create(OpCases *cases) {
         append_convolution(cases, &convolutions[i]);
     for (int i = 0; i < COUNT(sums); i++)
         append_sum(cases, &sums[i]);
+    for (int i = 0; i < COUNT(growing); i++)
+        append_growing(cases, &growing[i]);
     for (int i = 0; i < COUNT(norms); i++)
         append_norm(cases, &norms[i]);
     for (int i = 0; i < COUNT(norms); i++)

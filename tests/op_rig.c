@@ -238,6 +238,12 @@ typedef struct Stand {
     void *outputs[OP_MAX_OUTPUTS];
 } Stand;
 
+/* The input that is the output itself, or -1. */
+static int input_in_place(const OpDescription *d, int output) {
+    int addend = d->kind == OP_CONV2D_BACKWARD_DATA && output == 0 ? op_input(d->kind, "addend") : -1;
+    return addend >= 0 && d->inputs[addend].d[0] ? addend : -1;
+}
+
 static Status stand_create(Stand *s, const Backend *backend, const PreparedOp *op, const OpTensors *tensors) {
     Status status = STATUS_OK;
     const OpDescription *d = &op->description;
@@ -251,7 +257,12 @@ static Status stand_create(Stand *s, const Backend *backend, const PreparedOp *o
             s->inputs[k] = guarded_body(&s->in[k]);
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
-        if (tensors->out[k]) {
+        if (tensors->out[k] && input_in_place(d, k) >= 0) {
+            int input = input_in_place(d, k);
+            s->out[k] = s->in[input];
+            s->in[input] = (Guarded){0};
+            s->outputs[k] = guarded_body(&s->out[k]);
+        } else if (tensors->out[k]) {
             const ParameterLayout *layout = &op->output_layouts[k];
             TRY(layout->parts ? guarded_create(backend, &s->out[k], NULL, layout->type, layout_count(layout))
                               : guarded_create_rows(backend, &s->out[k], NULL, d->output_types[k],
@@ -269,7 +280,7 @@ static Status stand_finish(Stand *s, const Backend *backend, const PreparedOp *o
     const OpDescription *d = &op->description;
     TRY(guarded_check(backend, &s->scratch, "scratch", false));
     for (int k = 0; k < OP_MAX_INPUTS; k++)
-        if (s->inputs[k])
+        if (s->in[k].memory)
             TRY(guarded_check(backend, &s->in[k], op_input_name(d->kind, k), true));
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (s->outputs[k]) {

@@ -81,6 +81,8 @@ static void convolution(OpTruth *t, const OpDescription *op, const double *const
         for (int k = 0; k < 3; k++)
             by_role[rows[r].role[k]] = shapes[k];
         convolve(t, op, by_role[SMALL], by_role[LARGE], rows[r].role, in);
+        for (int64_t i = 0; op->kind == OP_CONV2D_BACKWARD_DATA && in[2] && i < shape_count(shapes[2]); i++)
+            add_product(t, 0, i, 1, in[2][i]);
         if (rows[r].bias && rows[r].role[2] != WEIGHT)
             add_bias(t, op, in[2]);
         if (op->kind == OP_CONV2D && in[3])

@@ -207,6 +207,26 @@ static void test_stack_refusals(void) {
     }
 }
 
+/* What comes to a skip connection's gradient later is added to it in place; nothing else is left to add. */
+static void test_growing_gradients(void) {
+    for (int target = 0; target < 2; target++) {
+        Graph *graph = NULL;
+        int growing = 0;
+        CHECK_OK(graph_create(&graph));
+        CHECK_OK(unet_build_differentiable(graph, &small, target ? AUTODIFF_INPUT : AUTODIFF_PARAMETERS));
+        for (int n = graph->forward_nodes; n < graph->node_count; n++) {
+            const Node *node = &graph->nodes[n];
+            CHECK(node->op.kind != OP_ADD);
+            if (node->op.kind != OP_CONV2D_BACKWARD_DATA || node_input(node, "addend") == GRAPH_NONE)
+                continue;
+            growing++;
+            CHECK(strstr(node->name, "downsample") && node_input(node, "addend") == node->outputs[0]);
+        }
+        CHECK(growing == small.channel_count - 1);
+        graph_destroy(graph);
+    }
+}
+
 /* With the input alone as target: the same order of parameters, none of their gradients, nothing of the time
  * path, and the gradients of the feature maps that training computes too, to the last. */
 static void test_input_target(void) {
@@ -365,6 +385,7 @@ int main(void) {
     test_offsets();
     test_linear_stack();
     test_stack_refusals();
+    test_growing_gradients();
     test_input_target();
     test_input_plan();
     test_refusals();

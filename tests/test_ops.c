@@ -49,7 +49,7 @@ static bool succeeded(const Trial *trial, const char *what, Status status) {
 }
 
 static double *to_double(const float *values, int64_t count) {
-    double *copy = values ? malloc((size_t)count * sizeof *copy) : NULL;
+    double *copy = values && count ? malloc((size_t)count * sizeof *copy) : NULL;
     for (int64_t i = 0; copy && i < count; i++)
         copy[i] = values[i];
     return copy;
@@ -133,12 +133,12 @@ static Shape backward_shape(const OpDescription *op, const char *name) {
     char gradient[16];
     snprintf(gradient, sizeof gradient, "d%s", name);
     int as_input = op_input(op->kind, name), as_gradient = op_output(op->kind, gradient);
+    if (strcmp(name, "addend") == 0) /* the forward op's own, which its gradients do not depend on */
+        return (Shape){{0}};
     if (as_input >= 0)
         return op->inputs[as_input];
     if (as_gradient >= 0)
         return op->outputs[as_gradient];
-    if (strcmp(name, "addend") == 0)
-        return (Shape){{0}};
     /* the bias, which a data gradient does not depend on */
     return (Shape){{op->inputs[op_input(op->kind, "dy")].d[3], 1, 1, 1}};
 }

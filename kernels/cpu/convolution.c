@@ -17,7 +17,11 @@
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/op_check.h"
 
-enum { PACKED_ALIGNMENT = 64 };
+enum { ALIGNMENT = 64 };
+
+static size_t aligned(size_t bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
 
 static void convolution_release(PreparedOp *op) {
     Convolution *convolution = op->state;
@@ -30,12 +34,12 @@ static void convolution_release(PreparedOp *op) {
 
 /* packed: the weights in the convolution's layout, then the bias. */
 static size_t bias_offset(const Convolution *convolution) {
-    return (convolution->packed_bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
+    return aligned(convolution->packed_bytes);
 }
 
 static Status allocate_packed(PreparedOp *op, int64_t bias_count) {
     size_t bytes = bias_offset(op->state) + (size_t)bias_count * sizeof(float);
-    op->packed_bytes = (bytes + PACKED_ALIGNMENT - 1) / PACKED_ALIGNMENT * PACKED_ALIGNMENT;
+    op->packed_bytes = aligned(bytes);
     return backend_cpu()->allocate(&op->packed, op->packed_bytes);
 }
 
@@ -118,15 +122,28 @@ static Status conv2d_run(const PreparedOp *op, const void *const *inputs, void *
                             outputs[0], scratch);
 }
 
+/* With an addend the result is made in scratch memory, behind the convolution's own. */
 static Status conv2d_backward_data_prepare(PreparedOp *op) {
-    return prepare_pass(op, CONVOLUTION_BACKWARD_DATA, op->description.outputs[0], op->description.inputs[0],
-                        false, 0);
+    Status status = STATUS_OK;
+    Shape dx = op->description.outputs[0];
+    TRY(prepare_pass(op, CONVOLUTION_BACKWARD_DATA, dx, op->description.inputs[0], false, 0));
+    if (op->description.inputs[2].d[0])
+        op->scratch_bytes = aligned(op->scratch_bytes) + (size_t)shape_count(dx) * sizeof(float);
+done:
+    return status;
 }
 
 static Status conv2d_backward_data_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                        void *scratch) {
     const Convolution *convolution = op->state;
-    return convolution->run(convolution, outputs[0], op->packed, NULL, NULL, tensor(inputs[0]), scratch);
+    Status status = STATUS_OK;
+    float *dx = outputs[0];
+    float *added = inputs[2] ? (float *)((char *)scratch + aligned(convolution->scratch_bytes)) : NULL;
+    TRY(convolution->run(convolution, added ? added : dx, op->packed, NULL, NULL, tensor(inputs[0]),
+                         scratch));
+    convolution_add(dx, added, shape_count(op->description.outputs[0]));
+done:
+    return status;
 }
 
 static Status conv2d_backward_parameters_prepare(PreparedOp *op) {

@@ -71,16 +71,20 @@ static double scatter_element(const Geometry *g, const float *small, const float
     return sum;
 }
 
-/* Every element of `out` (of shape `shape`) by `element`, plus the bias (channels of out) if there is one. */
-static void
-fill(const Geometry *g, Shape shape, const float *in, const float *weight, const float *bias, float *out,
-     double (*element)(const Geometry *, const float *, const float *, int64_t, int64_t, int64_t, int64_t)) {
+/* Every element of `out` (of shape `shape`) by `element`, plus the bias (channels of out) and the addend
+ * (like out, or out itself) if there are any. */
+static void fill(const Geometry *g, Shape shape, const float *in, const float *weight, const float *bias,
+                 const float *addend, float *out,
+                 double (*element)(const Geometry *, const float *, const float *, int64_t, int64_t, int64_t,
+                                   int64_t)) {
     for (int64_t n = 0; n < shape.d[0]; n++)
         for (int64_t y = 0; y < shape.d[1]; y++)
             for (int64_t x = 0; x < shape.d[2]; x++)
-                for (int64_t c = 0; c < shape.d[3]; c++)
-                    out[pixel_offset(shape, n, y, x) + c] =
-                        (float)(element(g, in, weight, n, y, x, c) + (bias ? bias[c] : 0));
+                for (int64_t c = 0; c < shape.d[3]; c++) {
+                    int64_t at = pixel_offset(shape, n, y, x) + c;
+                    out[at] = (float)(element(g, in, weight, n, y, x, c) + (bias ? bias[c] : 0) +
+                                      (addend ? addend[at] : 0));
+                }
 }
 
 static void weight_gradient(const Geometry *g, const float *small, const float *large, float *dweight) {
@@ -115,20 +119,16 @@ static void bias_gradient(Shape shape, const float *dy, float *dbias) {
 static Status conv2d(const PreparedOp *op, const void *const *in, void *const *out, void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.outputs[0], op->description.inputs[0]);
-    const float *addend = in[3];
-    float *y = out[0];
-    fill(&g, g.small, in[0], in[1], in[2], y, gather_element);
-    for (int64_t i = 0; addend && i < shape_count(g.small); i++)
-        y[i] += addend[i];
+    fill(&g, g.small, in[0], in[1], in[2], in[3], out[0], gather_element);
     return STATUS_OK;
 }
 
-/* dy weight -> dx */
+/* dy weight ?addend -> dx */
 static Status conv2d_backward_data(const PreparedOp *op, const void *const *in, void *const *out,
                                    void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.inputs[0], op->description.outputs[0]);
-    fill(&g, g.large, in[0], in[1], NULL, out[0], scatter_element);
+    fill(&g, g.large, in[0], in[1], NULL, in[2], out[0], scatter_element);
     return STATUS_OK;
 }
 
@@ -146,7 +146,7 @@ static Status conv2d_backward_parameters(const PreparedOp *op, const void *const
 static Status conv_transpose2d(const PreparedOp *op, const void *const *in, void *const *out, void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.inputs[0], op->description.outputs[0]);
-    fill(&g, g.large, in[0], in[1], in[2], out[0], scatter_element);
+    fill(&g, g.large, in[0], in[1], in[2], NULL, out[0], scatter_element);
     return STATUS_OK;
 }
 
@@ -155,7 +155,7 @@ static Status conv_transpose2d_backward_data(const PreparedOp *op, const void *c
                                              void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.outputs[0], op->description.inputs[0]);
-    fill(&g, g.small, in[0], in[1], NULL, out[0], gather_element);
+    fill(&g, g.small, in[0], in[1], NULL, NULL, out[0], gather_element);
     return STATUS_OK;
 }
 

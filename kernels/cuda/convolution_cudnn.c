@@ -2,7 +2,7 @@
  * a large and a small tensor (cudnn_plan.h), in the reading of kernels/cpu/convolution.c:
  *
  *   conv2d                               x large, y small: forward, then bias and addend
- *   conv2d_backward_data                 dx large, dy small: backward data
+ *   conv2d_backward_data                 dx large, dy small: backward data, or dx is increased by it
  *   conv2d_backward_parameters           x large, dy small: backward weights; dbias = sum of dy
  *   conv_transpose2d                     y large, x small: backward data, then the bias
  *   conv_transpose2d_backward_data       dy large, dx small: forward
@@ -69,6 +69,11 @@ static DataType operand_type(const OpDescription *op, Operand operand) {
     return operand.side == SIDE_INPUT ? op->input_types[operand.index] : op->output_types[operand.index];
 }
 
+/* Whether dx holds the addend, which backward data is added to. */
+static bool accumulates(const OpDescription *op) {
+    return op->kind == OP_CONV2D_BACKWARD_DATA && op->inputs[op_input(op->kind, "addend")].d[0] != 0;
+}
+
 bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *convolution) {
     const OpPass *pass = find_pass(op->kind);
     Shape large, small;
@@ -93,6 +98,7 @@ bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *c
         .type = type,
         .weights_type = type,
         .tf32 = tf32 && type == DATA_F32,
+        .accumulate = accumulates(op),
     };
     return true;
 }
@@ -160,6 +166,9 @@ static Status prepare(PreparedOp *op) {
     const CudaContext *context = cuda_context();
     State *state = NULL;
     TRY(op_check(&op->description));
+    if (single_channel_wants(&op->description) && accumulates(&op->description))
+        FAIL(STATUS_BAD_INPUT, "%s: addend found, expected none where one side has a single channel",
+             op_name(op->description.kind));
     if (single_channel_wants(&op->description))
         return single_channel_prepare(op);
     TRY(ALLOCATE(&state, 1));

@@ -131,7 +131,7 @@ static const PassAttributes pass_attributes[] = {
 static Status operation_create(CudnnProblem *problem) {
     Status status = STATUS_OK;
     const PassAttributes *pass = &pass_attributes[problem->convolution.pass];
-    float one = 1, zero = 0;
+    float one = 1, beta = problem->convolution.accumulate ? 1 : 0;
     cudnnBackendDescriptor_t *operation = &problem->operation;
     TRY(cudnn_descriptor_create(operation, pass->operation));
     CUDNN_SET(*operation, pass->geometry, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->geometry);
@@ -139,7 +139,7 @@ static Status operation_create(CudnnProblem *problem) {
     CUDNN_SET(*operation, pass->weights, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->weights);
     CUDNN_SET(*operation, pass->small, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->small);
     CUDNN_SET(*operation, pass->alpha, CUDNN_TYPE_FLOAT, 1, &one);
-    CUDNN_SET(*operation, pass->beta, CUDNN_TYPE_FLOAT, 1, &zero);
+    CUDNN_SET(*operation, pass->beta, CUDNN_TYPE_FLOAT, 1, &beta);
     CUDNN_FINALIZE(*operation);
     TRY(cudnn_descriptor_create(&problem->graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR));
     CUDNN_SET(problem->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, operation);
@@ -330,8 +330,8 @@ void cudnn_convolution_name(const CudnnConvolution *c, char name[CUDNN_NAME_BYTE
     static const char *const types[] = {[DATA_F32] = "f32", [DATA_BF16] = "bf16"};
     snprintf(name, CUDNN_NAME_BYTES,
              "%s n%" PRId64 " large %" PRId64 "x%" PRId64 "x%" PRId64 " small %" PRId64 "x%" PRId64
-             "x%" PRId64 " k%d s%d p%d %s weights %s%s",
+             "x%" PRId64 " k%d s%d p%d %s weights %s%s%s",
              passes[c->pass], c->samples, c->large_h, c->large_w, c->large_c, c->small_h, c->small_w,
              c->small_c, c->kernel, c->stride, c->pad, types[c->type], types[c->weights_type],
-             c->tf32 ? " tf32" : "");
+             c->tf32 ? " tf32" : "", c->accumulate ? " accumulate" : "");
 }

@@ -28,7 +28,7 @@ struct cudnnContext;
 
 typedef enum CudnnPass {
     CUDNN_PASS_FORWARD,          /* small = large * weights */
-    CUDNN_PASS_BACKWARD_DATA,    /* large = adjoint of the above, applied to small */
+    CUDNN_PASS_BACKWARD_DATA,    /* large = adjoint of the above, applied to small; or is increased by it */
     CUDNN_PASS_BACKWARD_WEIGHTS, /* weights = gradient, from large and the small tensor's gradient */
 } CudnnPass;
 
@@ -41,6 +41,7 @@ typedef struct CudnnConvolution {
     DataType type;         /* of the large and the small tensor */
     DataType weights_type; /* of the weights, or of their gradient */
     bool tf32;             /* float products may be computed by TF32 tensor cores */
+    bool accumulate;       /* backward data: the result is added to what the large tensor holds */
 } CudnnConvolution;
 
 /* A device as cuDNN's heuristics and compilers see it: a finalised backend descriptor. */

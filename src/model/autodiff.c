@@ -48,6 +48,15 @@ static void contribute(Autodiff *a, const char *name, int value, int contributio
     a->gradient[value] = sum;
 }
 
+/* Whether the gradient of a value so far is in memory of its own, where more may be added to it: that of
+ * another value may be the same. */
+static bool may_grow(const Autodiff *a, int value) {
+    int holders = 0;
+    for (int v = 0; v < a->values; v++)
+        holders += a->gradient[v] != GRAPH_NONE && a->gradient[v] == a->gradient[value];
+    return holders == 1 && a->graph->values[a->gradient[value]].kind == VALUE_ACTIVATION;
+}
+
 /* y = f(x, weight, bias) of a linear layer or convolution, maybe with an addend, whose gradient is dy itself:
  * parameters first, so that their reduction can start. */
 static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKind parameters) {
@@ -59,9 +68,13 @@ static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKin
     if (d_weight != GRAPH_NONE)
         graph_append(a->graph, parameters, node->op.attributes, node->name, (int[]){x, dy},
                      (int[]){d_weight, d_bias});
-    if (a->needed[x]) {
+    if (a->needed[x] && data == OP_CONV2D_BACKWARD_DATA && may_grow(a, x)) {
+        int dx = a->gradient[x];
+        graph_append(a->graph, data, node->op.attributes, node->name, (int[]){dy, weight, dx}, (int[]){dx});
+    } else if (a->needed[x]) {
         int dx = new_gradient(a, x);
-        graph_append(a->graph, data, node->op.attributes, node->name, (int[]){dy, weight}, (int[]){dx});
+        graph_append(a->graph, data, node->op.attributes, node->name, (int[]){dy, weight, GRAPH_NONE},
+                     (int[]){dx});
         contribute(a, node->name, x, dx);
     }
 }

@@ -84,23 +84,31 @@ static double sum_unit(const OpPrecision *precision, const OpDescription *op, co
     return factor * FLT_EPSILON * sqrt(truth->length[k]);
 }
 
-static double storage_unit(const OpDescription *op, int k) {
-    return op->output_types[k] == DATA_BF16 ? BF16_ROUNDING : 0;
+/* A gradient of parameters that a kernel leaves in a layout of its own has that layout's type before it is
+ * float. */
+static double storage_unit(const PreparedOp *op, int k) {
+    const ParameterLayout *layout = &op->output_layouts[k];
+    DataType type = layout->parts > 0 ? layout->type : op->description.output_types[k];
+    return type == DATA_BF16 ? BF16_ROUNDING : 0;
 }
 
-double op_tolerance_l2(const OpPrecision *precision, const OpDescription *op, const OpTruth *truth, int k) {
+double op_tolerance_l2(const OpPrecision *precision, const PreparedOp *prepared, const OpTruth *truth,
+                       int k) {
+    const OpDescription *op = &prepared->description;
     double sizes = 0, values = 0;
     for (int64_t i = 0; i < shape_count(op->outputs[k]); i++) {
         sizes += truth->size[k][i] * truth->size[k][i];
         values += truth->out[k][i] * truth->out[k][i];
     }
     return TOLERANCE_L2 * sum_unit(precision, op, truth, k) * sqrt(sizes) +
-           storage_unit(op, k) * sqrt(values);
+           storage_unit(prepared, k) * sqrt(values);
 }
 
-OpError op_error(const OpPrecision *precision, const OpDescription *op, const OpTruth *truth, int k,
+OpError op_error(const OpPrecision *precision, const PreparedOp *prepared, const OpTruth *truth, int k,
                  const float *found) {
-    const double unit = TOLERANCE_ELEMENT * sum_unit(precision, op, truth, k), storage = storage_unit(op, k);
+    const OpDescription *op = &prepared->description;
+    const double unit = TOLERANCE_ELEMENT * sum_unit(precision, op, truth, k);
+    const double storage = storage_unit(prepared, k);
     OpError result = {0};
     double squares = 0;
     for (int64_t i = 0; i < shape_count(op->outputs[k]); i++) {
@@ -112,7 +120,7 @@ OpError op_error(const OpPrecision *precision, const OpDescription *op, const Op
             result.worst = i;
         }
     }
-    result.l2 = squares == 0 ? 0 : sqrt(squares) / op_tolerance_l2(precision, op, truth, k);
+    result.l2 = squares == 0 ? 0 : sqrt(squares) / op_tolerance_l2(precision, prepared, truth, k);
     result.l2 = isnan(result.l2) ? INFINITY : result.l2;
     return result;
 }

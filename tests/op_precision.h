@@ -3,7 +3,7 @@
 #ifndef TESTS_OP_PRECISION_H
 #define TESTS_OP_PRECISION_H
 
-#include "kernels/op.h"
+#include "kernels/backend.h"
 #include "op_truth.h"
 
 typedef struct OpPrecision {
@@ -32,11 +32,11 @@ typedef struct OpError {
     double element, l2;
     int64_t worst;
 } OpError;
-OpError op_error(const OpPrecision *precision, const OpDescription *op, const OpTruth *truth, int k,
+OpError op_error(const OpPrecision *precision, const PreparedOp *op, const OpTruth *truth, int k,
                  const float *found);
 
 /* The L2 tolerance of output k. */
-double op_tolerance_l2(const OpPrecision *precision, const OpDescription *op, const OpTruth *truth, int k);
+double op_tolerance_l2(const OpPrecision *precision, const PreparedOp *op, const OpTruth *truth, int k);
 
 /* Whether a device's library may say that it has no kernel for this case: tensor cores take channels by
  * eights. */

@@ -100,7 +100,7 @@ static void copy_inputs(const Trial *trial, OpTensors *to, const OpTensors *from
 /* ---- values ---- */
 
 static void compare_output(Trial *trial, const OpTruth *truth, int k, const float *found) {
-    OpError error = op_error(trial->precision, trial->op, truth, k, found);
+    OpError error = op_error(trial->precision, &trial->prepared, truth, k, found);
     if (!(error.element <= 1) || !(error.l2 <= 1)) {
         char text[200];
         snprintf(
@@ -225,8 +225,8 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
            along = sqrt(dot(d->direction, d->direction, count));
     double dy = sqrt(dot(d->dy, d->dy, shape_count(d->forward.outputs[0])));
     /* the kernel's rounding (as in compare_output) and the difference's truncation, both by Cauchy-Schwarz */
-    double tolerance =
-        op_tolerance_l2(trial->precision, op, truth, k) * along + DIFFERENCE_TRUNCATION * dy * along;
+    double tolerance = op_tolerance_l2(trial->precision, &trial->prepared, truth, k) * along +
+                       DIFFERENCE_TRUNCATION * dy * along;
     if (!(fabs(product - difference) <= tolerance)) {
         char text[160];
         snprintf(text, sizeof text, "%s along a direction is %.9g, central difference %.9g, tolerance %.2g",

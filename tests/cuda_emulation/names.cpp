@@ -51,6 +51,17 @@ void Symbols::add(const Elf64_Sym &symbol, const char *name) {
     }
 }
 
+/* The linker took them only if they have something that the emulation has not. */
+void refuse_real_libraries(const Elf64_Dyn *entries, const char *names) {
+    static const char *const replaced[] = {"libcudart.", "libcudnn.", "libnccl."};
+    for (; entries->d_tag != DT_NULL; entries++)
+        for (const char *library : replaced)
+            if (entries->d_tag == DT_NEEDED &&
+                strncmp(names + entries->d_un.d_val, library, strlen(library)) == 0)
+                fail("this program uses %s: something that it calls is not emulated",
+                     names + entries->d_un.d_val);
+}
+
 Symbols::Symbols() {
     struct stat status;
     int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -64,6 +75,9 @@ Symbols::Symbols() {
     const Elf64_Ehdr *header = reinterpret_cast<const Elf64_Ehdr *>(image);
     const Elf64_Shdr *sections = reinterpret_cast<const Elf64_Shdr *>(image + header->e_shoff);
     for (int i = 0; i < header->e_shnum; i++) {
+        if (sections[i].sh_type == SHT_DYNAMIC)
+            refuse_real_libraries(reinterpret_cast<const Elf64_Dyn *>(image + sections[i].sh_offset),
+                                  image + sections[sections[i].sh_link].sh_offset);
         if (sections[i].sh_type != SHT_SYMTAB)
             continue;
         const Elf64_Sym *symbols = reinterpret_cast<const Elf64_Sym *>(image + sections[i].sh_offset);

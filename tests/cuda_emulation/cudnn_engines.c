@@ -14,8 +14,8 @@ typedef struct Knob {
 
 typedef enum EngineKind {
     ENGINE_GOOD,
-    ENGINE_NEVER,           /* refused by the rules in all cases */
-    ENGINE_RUNTIME,         /* compiled when a plan is made */
+    ENGINE_NEVER,           /* refused by the rules in all cases, by a numerical note */
+    ENGINE_RUNTIME,         /* and because it is compiled when a plan is made */
     ENGINE_TENSOR_CORE,     /* TF32 for floats; stream-K by a knob */
     ENGINE_WINOGRAD,        /* right for floats */
     ENGINE_NO_PLAN,         /* a plan cannot be made */
@@ -156,10 +156,22 @@ static Content *proposed_config(const Content *heuristics, const Proposal *propo
     return config;
 }
 
-/* CUDA_EMULATION_FUSION=0: nothing is proposed for graphs of several operations. */
-static bool fuses(void) {
+/* What is fused, as in cuDNN 9: a forward pass, perhaps an addend of the result's shape, then a bias of one
+ * value per channel, all of the result's type and with float in between. CUDA_EMULATION_FUSION=0: nothing. */
+static bool fuses(const Graph *graph) {
     const char *text = getenv("CUDA_EMULATION_FUSION");
-    return !text || atoi(text) != 0;
+    const GraphTensor *y = &graph->tensors[graph_output(graph)];
+    bool fits = graph->pass == GRAPH_FORWARD && graph->addition_count <= 2 && (!text || atoi(text) != 0);
+    for (int i = 0; i < graph->addition_count; i++) {
+        const GraphTensor *x = &graph->tensors[graph->additions[i].x],
+                          *b = &graph->tensors[graph->additions[i].b];
+        bool last = i + 1 == graph->addition_count;
+        fits &=
+            x->is_virtual && x->type == CUDNN_DATA_FLOAT && b->type == y->type && b->dims[1] == y->dims[1];
+        for (int d = 0; d < GRAPH_DIMS; d++)
+            fits &= d == 1 || b->dims[d] == (last ? 1 : y->dims[d]);
+    }
+    return fits;
 }
 
 cudnnStatus_t heuristics_finalize(Content *heuristics) {
@@ -169,7 +181,7 @@ cudnnStatus_t heuristics_finalize(Content *heuristics) {
     Content *configs[MOST];
     Graph graph;
     CUDNN_TRY(graph_read(content_child(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), &graph));
-    if (graph.addition_count > 0 && (mode == CUDNN_HEUR_MODE_FALLBACK || !fuses()))
+    if (graph.addition_count > 0 && (mode == CUDNN_HEUR_MODE_FALLBACK || !fuses(&graph)))
         return cudnn_fail(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "no engine fuses these operations");
     if (mode == CUDNN_HEUR_MODE_FALLBACK) {
         proposals = fallback;
@@ -189,12 +201,11 @@ cudnnStatus_t heuristics_finalize(Content *heuristics) {
 
 static Arithmetic arithmetic(const Engine *engine, const Content *config, const Graph *graph) {
     bool floats = graph->tensors[graph->large].type == CUDNN_DATA_FLOAT;
-    bool fused = graph->addition_count > 0;
     bool place_matters = graph->pass != GRAPH_BACKWARD_FILTER && knob_value(config, CUDNN_KNOB_TYPE_STREAM_K);
-    if (engine->kind == ENGINE_NEVER || (engine->kind == ENGINE_RUNTIME && !fused) ||
+    if (engine->kind == ENGINE_NEVER || engine->kind == ENGINE_RUNTIME ||
         (engine->kind == ENGINE_WINOGRAD && !floats) || place_matters)
         return ARITHMETIC_WRONG;
-    if (floats && (engine->kind == ENGINE_TENSOR_CORE || engine->kind == ENGINE_RUNTIME))
+    if (floats && engine->kind == ENGINE_TENSOR_CORE)
         return ARITHMETIC_TF32;
     return ARITHMETIC_FLOAT;
 }

@@ -179,6 +179,7 @@ static void test_convolution(const CudnnConvolution *convolution, CudnnDevice de
         printf("%-94s %3d of %3d, first %s\n", name, count, counts.proposed, text);
     for (int i = 0; i < count; i++) {
         CHECK(plans[i].workspace_bytes <= workspace_limit);
+        CHECK(plans[i].epilogue == convolution->epilogue);
         CHECK(convolution->tf32 || convolution->type == DATA_BF16 || !plans[i].tensor_cores);
         cudnn_plan_release(&plans[i]);
     }
@@ -194,6 +195,19 @@ static bool is_convolution(OpKind kind) {
     return kind >= OP_CONV2D && kind <= OP_CONV_TRANSPOSE2D_BACKWARD_PARAMETERS;
 }
 
+/* Adds a convolution that is not among the `count` found; returns the new count. */
+static int add_distinct(const CudnnConvolution *convolution, CudnnConvolution *found, int count) {
+    char name[CUDNN_NAME_BYTES], other[CUDNN_NAME_BYTES];
+    cudnn_convolution_name(convolution, name);
+    for (int i = 0; i < count; i++) {
+        cudnn_convolution_name(&found[i], other);
+        if (strcmp(other, name) == 0)
+            return count;
+    }
+    found[count] = *convolution;
+    return count + 1;
+}
+
 /* Adds those convolutions of the default network and its gradients that are not among the `count` found;
  * returns the new count. */
 static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget target,
@@ -201,7 +215,6 @@ static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget
     Config config;
     UnetOptions options;
     Graph *graph = NULL;
-    char name[CUDNN_NAME_BYTES], other[CUDNN_NAME_BYTES];
     config_defaults(&config);
     snprintf(config.train_precision, sizeof config.train_precision, "%s", precision);
     options = unet_options(&config, batch, IMAGE_PIXELS, IMAGE_PIXELS);
@@ -209,19 +222,17 @@ static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget
     CHECK_OK(unet_build_differentiable(graph, &options, target));
     for (int n = 0; n < graph->node_count; n++) {
         const OpDescription *op = &graph->nodes[n].op;
-        bool known = false;
-        if (!is_convolution(op->kind) || count == MAX_DISTINCT)
+        CudnnConvolution convolution, alone;
+        if (!is_convolution(op->kind) || count + 2 > MAX_DISTINCT)
             continue;
-        if (!convolution_from_op(op, strcmp(precision, "fp32") != 0, &found[count])) {
+        if (!convolution_from_op(op, strcmp(precision, "fp32") != 0, &convolution)) {
             CHECK(single_channel_wants(op));
             continue;
         }
-        cudnn_convolution_name(&found[count], name);
-        for (int i = 0; i < count; i++) {
-            cudnn_convolution_name(&found[i], other);
-            known |= strcmp(other, name) == 0;
-        }
-        count += !known;
+        alone = convolution; /* planned too, see cudnn_plans.h */
+        alone.epilogue = CUDNN_ADDS_NOTHING;
+        count = add_distinct(&convolution, found, count);
+        count = add_distinct(&alone, found, count);
     }
     graph_destroy(graph);
     return count;
@@ -246,6 +257,14 @@ static void test_network(const Device *device, CudnnDevice descriptor, int64_t b
     printf("%s, batch %lld, %s: %d convolutions, %d plans of %d engines proposed, at least %d each, %.2f s\n",
            device->name, (long long)batch, precision, totals.convolutions, totals.plans, totals.proposed,
            totals.fewest, clock_seconds() - begin);
+}
+
+static void test_refused_epilogue(CudnnDevice descriptor, CudnnConvolution convolution) {
+    CudnnProblem *problem = NULL;
+    convolution.pass = CUDNN_PASS_BACKWARD_DATA;
+    convolution.epilogue = CUDNN_ADDS_BIAS;
+    CHECK_ERROR(cudnn_problem_create(&problem, &convolution, descriptor), STATUS_FAILURE, "than forward");
+    CHECK(!problem);
 }
 
 /* Sizes that no tensor core likes. */
@@ -280,6 +299,7 @@ static void test_odd_sizes(CudnnDevice descriptor) {
                                      .type = type,
                                      .weights_type = type};
             test_convolution(&same, descriptor, false, &totals);
+            test_refused_epilogue(descriptor, same);
             test_convolution(&half, descriptor, false, &totals);
         }
 }

@@ -1,7 +1,7 @@
 /* Convolutions and transposed convolutions: both are the three passes of one untransposed convolution between
  * a large and a small tensor (cudnn_plan.h), in the reading of kernels/cpu/convolution.c:
  *
- *   conv2d                               x large, y small: forward, then bias and addend
+ *   conv2d                               x large, y small: forward, with bias and addend
  *   conv2d_backward_data                 dx large, dy small: backward data, or dx is increased by it
  *   conv2d_backward_parameters           x large, dy small: backward weights; dbias = sum of dy
  *   conv_transpose2d                     y large, x small: backward data, then the bias
@@ -74,6 +74,13 @@ static bool accumulates(const OpDescription *op) {
     return op->kind == OP_CONV2D_BACKWARD_DATA && op->inputs[op_input(op->kind, "addend")].d[0] != 0;
 }
 
+/* cuDNN adds to the result of the forward pass alone. */
+static CudnnEpilogue epilogue_of(const OpDescription *op) {
+    if (op->kind != OP_CONV2D)
+        return CUDNN_ADDS_NOTHING;
+    return op->inputs[op_input(op->kind, "addend")].d[0] ? CUDNN_ADDS_ADDEND_AND_BIAS : CUDNN_ADDS_BIAS;
+}
+
 bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *convolution) {
     const OpPass *pass = find_pass(op->kind);
     Shape large, small;
@@ -85,6 +92,7 @@ bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *c
     type = operand_type(op, pass->large);
     *convolution = (CudnnConvolution){
         .pass = pass->pass,
+        .epilogue = epilogue_of(op),
         .samples = large.d[0],
         .large_h = large.d[1],
         .large_w = large.d[2],
@@ -190,8 +198,12 @@ static char *aligned(void *scratch) {
 }
 
 /* cuDNN's interface has one set of tensors for all passes, so it takes each as writable. */
+static void *writable(const void *memory) {
+    return (void *)(uintptr_t)memory;
+}
+
 static void *tensor(Operand operand, const void *const *inputs, void *const *outputs) {
-    return operand.side == SIDE_INPUT ? (void *)(uintptr_t)inputs[operand.index] : outputs[operand.index];
+    return operand.side == SIDE_INPUT ? writable(inputs[operand.index]) : outputs[operand.index];
 }
 
 /* What a forward op adds besides its bias; NULL if nothing. */
@@ -206,10 +218,16 @@ static Status run_data(const PreparedOp *op, const void *const *inputs, void *co
     const State *state = op->state;
     const OpPass *pass = state->pass;
     Shape y = op->description.outputs[0];
-    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(pass->large, inputs, outputs),
-                       (void *)(uintptr_t)inputs[1], tensor(pass->small, inputs, outputs), aligned(scratch)));
-    if (pass->bias)
-        TRY(cuda_add_to_convolution(outputs[0], state->convolution.type, addend_of(op, inputs), inputs[2],
+    const CudnnTensors tensors = {
+        .large = tensor(pass->large, inputs, outputs),
+        .weights = writable(inputs[1]),
+        .small = tensor(pass->small, inputs, outputs),
+        .bias = pass->bias ? writable(inputs[2]) : NULL,
+        .addend = writable(addend_of(op, inputs)),
+    };
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, &tensors, aligned(scratch)));
+    if (pass->bias && state->plan->epilogue == CUDNN_ADDS_NOTHING)
+        TRY(cuda_add_to_convolution(outputs[0], state->convolution.type, tensors.addend, tensors.bias,
                                     pixel_count(y), y.d[3]));
 done:
     return status;
@@ -221,8 +239,10 @@ static Status run_parameters(const PreparedOp *op, const void *const *inputs, vo
     const State *state = op->state;
     const OpPass *pass = state->pass;
     Shape dy = biased_shape(op, state);
-    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, tensor(pass->large, inputs, outputs), outputs[0],
-                       tensor(pass->small, inputs, outputs), aligned(scratch)));
+    const CudnnTensors tensors = {.large = tensor(pass->large, inputs, outputs),
+                                  .weights = outputs[0],
+                                  .small = tensor(pass->small, inputs, outputs)};
+    TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, &tensors, aligned(scratch)));
     TRY(cuda_sum_chunks(inputs[1], state->convolution.type, outputs[1], pixel_count(dy), dy.d[3]));
 done:
     return status;

@@ -8,12 +8,16 @@
 #include "kernels/cuda/cudnn_engine.h"
 
 enum { TENSOR_ALIGNMENT = 16, SPATIAL_DIMS = 2, TENSOR_DIMS = 4, MAX_PROPOSALS = 128 };
-enum { ID_LARGE = 1, ID_WEIGHTS = 2, ID_SMALL = 3 };
+enum { ID_LARGE = 1, ID_WEIGHTS = 2, ID_SMALL = 3, ID_BIAS = 4, ID_ADDEND = 5, ID_PARTIAL = 6 };
+enum { MAX_ADDITIONS = CUDNN_ADDS_ADDEND_AND_BIAS };
 
 struct CudnnProblem {
     CudnnConvolution convolution;
     CudnnDevice device; /* borrowed */
-    cudnnBackendDescriptor_t large, weights, small, geometry, operation, graph;
+    cudnnBackendDescriptor_t large, weights, small, geometry, graph;
+    /* additions, in order: what the operation before computes, which is never stored, and what is added */
+    cudnnBackendDescriptor_t partial[MAX_ADDITIONS], added[MAX_ADDITIONS], addition;
+    cudnnBackendDescriptor_t operations[1 + MAX_ADDITIONS];
 };
 
 Status cudnn_device_from_handle(CudnnDevice *device, struct cudnnContext *handle) {
@@ -49,12 +53,13 @@ static cudnnDataType_t data_type(DataType type) {
     return type == DATA_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
-/* Dimensions in cuDNN's order (outer, channels, height, width), memory in ours (outer, height, width,
- * channels). */
+/* Those with ids from ID_PARTIAL are not stored. Dimensions in cuDNN's order (outer, channels, height,
+ * width), memory in ours (outer, height, width, channels). */
 static Status tensor_create(cudnnBackendDescriptor_t *tensor, int64_t id, DataType type, int64_t outer,
                             int64_t height, int64_t width, int64_t channels) {
     Status status = STATUS_OK;
     cudnnDataType_t element = data_type(type);
+    bool is_virtual = id >= ID_PARTIAL;
     int64_t alignment = TENSOR_ALIGNMENT;
     int64_t dims[TENSOR_DIMS] = {outer, channels, height, width};
     int64_t strides[TENSOR_DIMS] = {height * width * channels, 1, width * channels, channels};
@@ -64,6 +69,7 @@ static Status tensor_create(cudnnBackendDescriptor_t *tensor, int64_t id, DataTy
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, TENSOR_DIMS, dims);
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, TENSOR_DIMS, strides);
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+    CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
     CUDNN_FINALIZE(*tensor);
 done:
     return status;
@@ -128,21 +134,74 @@ static const PassAttributes pass_attributes[] = {
         },
 };
 
-static Status operation_create(CudnnProblem *problem) {
+static Status convolution_create(CudnnProblem *problem) {
     Status status = STATUS_OK;
     const PassAttributes *pass = &pass_attributes[problem->convolution.pass];
     float one = 1, beta = problem->convolution.accumulate ? 1 : 0;
-    cudnnBackendDescriptor_t *operation = &problem->operation;
+    bool added_to = problem->convolution.epilogue != CUDNN_ADDS_NOTHING;
+    cudnnBackendDescriptor_t *operation = &problem->operations[0];
+    cudnnBackendDescriptor_t small = added_to ? problem->partial[0] : problem->small;
     TRY(cudnn_descriptor_create(operation, pass->operation));
     CUDNN_SET(*operation, pass->geometry, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->geometry);
     CUDNN_SET(*operation, pass->large, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->large);
     CUDNN_SET(*operation, pass->weights, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->weights);
-    CUDNN_SET(*operation, pass->small, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &problem->small);
+    CUDNN_SET(*operation, pass->small, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &small);
     CUDNN_SET(*operation, pass->alpha, CUDNN_TYPE_FLOAT, 1, &one);
     CUDNN_SET(*operation, pass->beta, CUDNN_TYPE_FLOAT, 1, &beta);
     CUDNN_FINALIZE(*operation);
+done:
+    return status;
+}
+
+/* The tensors and the operation of addition k; the bias comes last. */
+static Status addition_create(CudnnProblem *problem, int k) {
+    Status status = STATUS_OK;
+    const CudnnConvolution *c = &problem->convolution;
+    cudnnBackendDescriptor_t *operation = &problem->operations[1 + k], addition = problem->addition;
+    bool last = k + 1 == (int)c->epilogue;
+    cudnnBackendDescriptor_t result = last ? problem->small : problem->partial[k + 1];
+    float one = 1;
+    if (last)
+        TRY(tensor_create(&problem->added[k], ID_BIAS, c->type, 1, 1, 1, c->small_c));
+    else
+        TRY(tensor_create(&problem->added[k], ID_ADDEND, c->type, c->samples, c->small_h, c->small_w,
+                          c->small_c));
+    TRY(cudnn_descriptor_create(operation, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+              &addition);
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+              &problem->partial[k]);
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+              &problem->added[k]);
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &result);
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_ALPHA1, CUDNN_TYPE_FLOAT, 1, &one);
+    CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_ALPHA2, CUDNN_TYPE_FLOAT, 1, &one);
+    CUDNN_FINALIZE(*operation);
+done:
+    return status;
+}
+
+static Status operations_create(CudnnProblem *problem) {
+    Status status = STATUS_OK;
+    const CudnnConvolution *c = &problem->convolution;
+    const int additions = (int)c->epilogue;
+    cudnnPointwiseMode_t mode = CUDNN_POINTWISE_ADD;
+    cudnnDataType_t precision = CUDNN_DATA_FLOAT;
+    if (additions > 0 && c->pass != CUDNN_PASS_FORWARD)
+        FAIL(STATUS_FAILURE, "additions to another pass than forward");
+    for (int k = 0; k < additions; k++)
+        TRY(tensor_create(&problem->partial[k], ID_PARTIAL + k, DATA_F32, c->samples, c->small_h, c->small_w,
+                          c->small_c));
+    TRY(convolution_create(problem));
+    TRY(cudnn_descriptor_create(&problem->addition, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
+    CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
+    CUDNN_FINALIZE(problem->addition);
+    for (int k = 0; k < additions; k++)
+        TRY(addition_create(problem, k));
     TRY(cudnn_descriptor_create(&problem->graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR));
-    CUDNN_SET(problem->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, operation);
+    CUDNN_SET(problem->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1 + additions,
+              problem->operations);
     CUDNN_FINALIZE(problem->graph);
 done:
     return status;
@@ -162,7 +221,7 @@ Status cudnn_problem_create(CudnnProblem **out, const CudnnConvolution *convolut
     TRY(tensor_create(&problem->weights, ID_WEIGHTS, c->weights_type, c->small_c, c->kernel, c->kernel,
                       c->large_c));
     TRY(geometry_create(problem));
-    TRY(operation_create(problem));
+    TRY(operations_create(problem));
     *out = problem;
     problem = NULL;
 done:
@@ -178,7 +237,13 @@ void cudnn_problem_release(CudnnProblem *problem) {
     if (!problem)
         return;
     cudnn_descriptor_release(&problem->graph);
-    cudnn_descriptor_release(&problem->operation);
+    for (int i = 0; i <= MAX_ADDITIONS; i++)
+        cudnn_descriptor_release(&problem->operations[i]);
+    for (int k = 0; k < MAX_ADDITIONS; k++) {
+        cudnn_descriptor_release(&problem->partial[k]);
+        cudnn_descriptor_release(&problem->added[k]);
+    }
+    cudnn_descriptor_release(&problem->addition);
     cudnn_descriptor_release(&problem->geometry);
     cudnn_descriptor_release(&problem->small);
     cudnn_descriptor_release(&problem->weights);
@@ -200,6 +265,7 @@ static Status plan_from_config(const CudnnProblem *problem, cudnnBackendDescript
     if (!cudnn_engine_allowed(&problem->convolution, &plan->engine, &notes, candidates))
         goto done;
     plan->tensor_cores = notes.numerical[CUDNN_NUMERICAL_NOTE_TENSOR_CORE];
+    plan->epilogue = problem->convolution.epilogue;
     TRY(cudnn_descriptor_create(&plan->descriptor, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR));
     CUDNN_SET(plan->descriptor, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
               &config);
@@ -305,16 +371,17 @@ done:
     return status;
 }
 
-Status cudnn_plan_run(const CudnnPlan *plan, struct cudnnContext *handle, void *large, void *weights,
-                      void *small, void *workspace) {
+Status cudnn_plan_run(const CudnnPlan *plan, struct cudnnContext *handle, const CudnnTensors *tensors,
+                      void *workspace) {
     Status status = STATUS_OK;
     cudnnBackendDescriptor_t pack = NULL;
     enum { OPERANDS = 3 };
-    int64_t ids[OPERANDS] = {ID_LARGE, ID_WEIGHTS, ID_SMALL};
-    void *pointers[OPERANDS] = {large, weights, small};
+    int64_t ids[] = {ID_LARGE, ID_WEIGHTS, ID_SMALL, ID_BIAS, ID_ADDEND};
+    void *pointers[] = {tensors->large, tensors->weights, tensors->small, tensors->bias, tensors->addend};
+    int64_t count = OPERANDS + (int64_t)plan->epilogue;
     TRY(cudnn_descriptor_create(&pack, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR));
-    CUDNN_SET(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, OPERANDS, ids);
-    CUDNN_SET(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, OPERANDS, pointers);
+    CUDNN_SET(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids);
+    CUDNN_SET(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
     CUDNN_SET(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     CUDNN_FINALIZE(pack);
     TRY(CHECK_CUDNN(cudnnBackendExecute(handle, plan->descriptor, pack)));
@@ -328,10 +395,13 @@ void cudnn_convolution_name(const CudnnConvolution *c, char name[CUDNN_NAME_BYTE
                                          [CUDNN_PASS_BACKWARD_DATA] = "backward_data",
                                          [CUDNN_PASS_BACKWARD_WEIGHTS] = "backward_weights"};
     static const char *const types[] = {[DATA_F32] = "f32", [DATA_BF16] = "bf16"};
+    static const char *const epilogues[] = {[CUDNN_ADDS_NOTHING] = "",
+                                            [CUDNN_ADDS_BIAS] = " + bias",
+                                            [CUDNN_ADDS_ADDEND_AND_BIAS] = " + addend + bias"};
     snprintf(name, CUDNN_NAME_BYTES,
              "%s n%" PRId64 " large %" PRId64 "x%" PRId64 "x%" PRId64 " small %" PRId64 "x%" PRId64
-             "x%" PRId64 " k%d s%d p%d %s weights %s%s%s",
+             "x%" PRId64 " k%d s%d p%d %s weights %s%s%s%s",
              passes[c->pass], c->samples, c->large_h, c->large_w, c->large_c, c->small_h, c->small_w,
              c->small_c, c->kernel, c->stride, c->pad, types[c->type], types[c->weights_type],
-             c->tf32 ? " tf32" : "", c->accumulate ? " accumulate" : "");
+             c->tf32 ? " tf32" : "", c->accumulate ? " accumulate" : "", epilogues[c->epilogue]);
 }

@@ -1,5 +1,6 @@
-/* One pass of one 2-d convolution by cuDNN's graph interface: what is to be computed (a problem), and the
- * ways to compute it (plans: one engine of cuDNN's with its settings, compiled).
+/* One pass of one 2-d convolution, and what is added to its result, by cuDNN's graph interface: what is to be
+ * computed (a problem), and the ways to compute it (plans: one engine of cuDNN's with its settings,
+ * compiled).
  *
  * As on the CPU, a convolution joins a large tensor (N, large_h, large_w, large_c) and a small one (N,
  * small_h, small_w, small_c), both NHWC; a transposed convolution is the same with the roles of input and
@@ -32,13 +33,22 @@ typedef enum CudnnPass {
     CUDNN_PASS_BACKWARD_WEIGHTS, /* weights = gradient, from large and the small tensor's gradient */
 } CudnnPass;
 
+/* What is added to the result: as many tensors as the constant says. cuDNN has engines for these alone,
+ * behind the forward pass alone, with a bias of the feature maps' type. Sums are float and rounded once. */
+typedef enum CudnnEpilogue {
+    CUDNN_ADDS_NOTHING,
+    CUDNN_ADDS_BIAS,            /* (small_c) */
+    CUDNN_ADDS_ADDEND_AND_BIAS, /* addend: as the small tensor */
+} CudnnEpilogue;
+
 typedef struct CudnnConvolution {
     CudnnPass pass;
+    CudnnEpilogue epilogue; /* of the forward pass */
     int64_t samples;
     int64_t large_h, large_w, large_c;
     int64_t small_h, small_w, small_c;
     int kernel, stride, pad;
-    DataType type;         /* of the large and the small tensor */
+    DataType type;         /* of the large and the small tensor, addend and bias */
     DataType weights_type; /* of the weights, or of their gradient */
     bool tf32;             /* float products may be computed by TF32 tensor cores */
     bool accumulate;       /* backward data: the result is added to what the large tensor holds */
@@ -75,7 +85,8 @@ typedef struct CudnnPlan {
     void *descriptor; /* NULL: none */
     CudnnEngine engine;
     size_t workspace_bytes;
-    bool tensor_cores; /* as cuDNN notes it */
+    bool tensor_cores;      /* as cuDNN notes it */
+    CudnnEpilogue epilogue; /* of the problem it was made for */
 } CudnnPlan;
 
 /* What became of the engines cuDNN proposed. */
@@ -99,13 +110,19 @@ Status cudnn_problem_plan(CudnnProblem *problem, size_t workspace_limit, const C
 /* Frees the plan and zeroes it. */
 void cudnn_plan_release(CudnnPlan *plan);
 
-/* Launches the pass on the handle's stream. All pointers are device memory, 16-byte aligned: the tensor that
- * the pass computes is overwritten, the other two are read; workspace: plan->workspace_bytes. */
-Status cudnn_plan_run(const CudnnPlan *plan, struct cudnnContext *handle, void *large, void *weights,
-                      void *small, void *workspace);
+/* The tensors of a run: device memory, 16-byte aligned. cuDNN's interface takes all of them as writable. */
+typedef struct CudnnTensors {
+    void *large, *weights, *small;
+    void *bias, *addend; /* read where the epilogue adds them */
+} CudnnTensors;
 
-/* "forward 128x28x28x64 > 128x28x28x64 k3 s1 p1 bf16/bf16 tf32": names a convolution in files and messages.
- */
+/* Launches the pass on the handle's stream: the tensor that it computes is overwritten, the others are read;
+ * workspace: plan->workspace_bytes. */
+Status cudnn_plan_run(const CudnnPlan *plan, struct cudnnContext *handle, const CudnnTensors *tensors,
+                      void *workspace);
+
+/* "forward n128 large 28x28x64 small 28x28x64 k3 s1 p1 bf16 weights bf16 + addend + bias": names a
+ * convolution in files and messages. */
 enum { CUDNN_NAME_BYTES = 160 };
 void cudnn_convolution_name(const CudnnConvolution *convolution, char name[CUDNN_NAME_BYTES]);
 

@@ -11,12 +11,16 @@
 
 /* cuDNN orders its proposals by expected speed; the fastest is hardly ever behind the first dozen. */
 enum { TIMED_PLANS = 12, WARM_UPS = 2, ROUNDS = 3, RUNS = 4 };
+/* What the file says for a convolution whose additions are a launch of their own. */
+static const char separate_text[] = "separate";
 static const size_t workspace_limit = (size_t)256 << 20;
 
 typedef struct Entry {
     char name[CUDNN_NAME_BYTES];
     CudnnProblem *problem;
-    CudnnPlan plan;
+    CudnnPlan plan;            /* the entry's own; empty where it uses the separate one */
+    const CudnnPlan *separate; /* of the convolution alone, where there is an epilogue; another entry's */
+    const CudnnPlan *chosen;   /* one of the two */
     struct Entry *next;
 } Entry;
 
@@ -67,9 +71,11 @@ void cudnn_plans_close(CudnnPlans *plans) {
 
 /* ---- timing ---- */
 
-/* The tensors of a convolution and a workspace, filled with random numbers. */
+/* The tensors of a convolution, filled with random numbers, and a workspace. */
 typedef struct Rig {
-    void *large, *weights, *small, *workspace;
+    const CudnnConvolution *convolution;
+    CudnnTensors tensors;
+    void *workspace;
     cudaEvent_t begin, end;
 } Rig;
 
@@ -84,13 +90,20 @@ done:
 static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count) {
     Status status = STATUS_OK;
     size_t workspace = 0;
-    enum { SEED_LARGE = 1, SEED_WEIGHTS = 2, SEED_SMALL = 3 };
+    const int64_t small = c->samples * c->small_h * c->small_w * c->small_c;
+    enum { SEED_LARGE = 1, SEED_WEIGHTS, SEED_SMALL, SEED_BIAS, SEED_ADDEND };
+    rig->convolution = c;
     for (int i = 0; i < count; i++)
         if (plans[i].workspace_bytes > workspace)
             workspace = plans[i].workspace_bytes;
-    TRY(random_tensor(&rig->large, c->type, c->samples * c->large_h * c->large_w * c->large_c, SEED_LARGE));
-    TRY(random_tensor(&rig->small, c->type, c->samples * c->small_h * c->small_w * c->small_c, SEED_SMALL));
-    TRY(random_tensor(&rig->weights, c->weights_type, c->small_c * c->kernel * c->kernel * c->large_c,
+    TRY(random_tensor(&rig->tensors.large, c->type, c->samples * c->large_h * c->large_w * c->large_c,
+                      SEED_LARGE));
+    TRY(random_tensor(&rig->tensors.small, c->type, small, SEED_SMALL));
+    if (c->epilogue != CUDNN_ADDS_NOTHING)
+        TRY(random_tensor(&rig->tensors.bias, c->type, c->small_c, SEED_BIAS));
+    if (c->epilogue == CUDNN_ADDS_ADDEND_AND_BIAS)
+        TRY(random_tensor(&rig->tensors.addend, c->type, small, SEED_ADDEND));
+    TRY(random_tensor(&rig->tensors.weights, c->weights_type, c->small_c * c->kernel * c->kernel * c->large_c,
                       SEED_WEIGHTS));
     TRY(cuda_allocate(&rig->workspace, workspace));
     TRY(CHECK_CUDA(cudaEventCreate(&rig->begin)));
@@ -100,9 +113,11 @@ done:
 }
 
 static void rig_release(Rig *rig) {
-    cuda_release(rig->large);
-    cuda_release(rig->weights);
-    cuda_release(rig->small);
+    cuda_release(rig->tensors.large);
+    cuda_release(rig->tensors.weights);
+    cuda_release(rig->tensors.small);
+    cuda_release(rig->tensors.bias);
+    cuda_release(rig->tensors.addend);
     cuda_release(rig->workspace);
     if (rig->begin)
         (void)cudaEventDestroy(rig->begin);
@@ -112,8 +127,14 @@ static void rig_release(Rig *rig) {
 
 static Status run_times(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, int times) {
     Status status = STATUS_OK;
-    for (int i = 0; i < times; i++)
-        TRY(cudnn_plan_run(plan, plans->handle, rig->large, rig->weights, rig->small, rig->workspace));
+    const CudnnConvolution *c = rig->convolution;
+    const CudnnTensors *t = &rig->tensors;
+    for (int i = 0; i < times; i++) {
+        TRY(cudnn_plan_run(plan, plans->handle, t, rig->workspace));
+        if (plan->epilogue != c->epilogue)
+            TRY(cuda_add_to_convolution(t->small, c->type, t->addend, t->bias,
+                                        c->samples * c->small_h * c->small_w, c->small_c));
+    }
 done:
     return status;
 }
@@ -165,32 +186,40 @@ done:
 
 /* ---- choosing ---- */
 
-/* The fastest of cuDNN's proposals, or the first of them where the choice could not be kept. */
+/* The fastest of cuDNN's proposals and the separate plan, or the first of them where the choice could not be
+ * kept. */
 static Status choose(const CudnnPlans *plans, const CudnnConvolution *convolution, bool timed, Entry *entry) {
     Status status = STATUS_OK;
-    CudnnPlan candidates[TIMED_PLANS] = {0};
+    CudnnPlan candidates[TIMED_PLANS + 1] = {0};
     CudnnCandidates counts;
-    int count = 0, chosen = 0;
+    int count = 0, all, chosen = 0;
     TRY(cudnn_problem_plans(entry->problem, workspace_limit, timed ? TIMED_PLANS : 1, candidates, &count,
                             &counts));
-    if (count == 0)
+    all = count;
+    if (entry->separate)
+        candidates[all++] = *entry->separate;
+    if (all == 0)
         FAIL(STATUS_FAILURE,
              "none of the %d engines that cuDNN proposes is usable: %d nondeterministic, %d imprecise, "
              "%d dependent on the place in the batch, %d compiled at run time, %d unsupported, "
              "%d with too large a workspace",
              counts.proposed, counts.nondeterministic, counts.imprecise, counts.slot_dependent,
              counts.runtime_compiled, counts.unsupported, counts.too_large);
-    if (count > 1)
-        TRY(fastest(plans, convolution, candidates, count, &chosen));
-    entry->plan = candidates[chosen];
-    memset(&candidates[chosen], 0, sizeof candidates[chosen]);
+    if (timed && all > 1)
+        TRY(fastest(plans, convolution, candidates, all, &chosen));
+    entry->chosen = entry->separate;
+    if (chosen < count) {
+        entry->plan = candidates[chosen];
+        entry->chosen = &entry->plan;
+        memset(&candidates[chosen], 0, sizeof candidates[chosen]);
+    }
 done:
     for (int i = 0; i < count; i++)
         cudnn_plan_release(&candidates[i]);
     return status;
 }
 
-/* The plan that the file remembers; entry->plan stays empty without one that still works. */
+/* The plan that the file remembers; entry->chosen stays NULL without one that still works. */
 static Status recall(int file, Entry *entry) {
     Status status = STATUS_OK;
     char text[CUDNN_ENGINE_BYTES];
@@ -199,8 +228,12 @@ static Status recall(int file, Entry *entry) {
     TRY(engine_file_find(file, entry->name, sizeof text, text, &found));
     if (!found)
         goto done;
-    if (!cudnn_engine_parse(text, &engine) ||
-        cudnn_problem_plan(entry->problem, workspace_limit, &engine, &entry->plan) != STATUS_OK)
+    if (entry->separate && strcmp(text, separate_text) == 0)
+        entry->chosen = entry->separate;
+    else if (cudnn_engine_parse(text, &engine) &&
+             cudnn_problem_plan(entry->problem, workspace_limit, &engine, &entry->plan) == STATUS_OK)
+        entry->chosen = &entry->plan;
+    else
         log_warning("the remembered cuDNN engine %s for %s is not usable and chosen anew", text, entry->name);
 done:
     return status;
@@ -216,14 +249,18 @@ static Status recall_or_choose(CudnnPlans *plans, const CudnnConvolution *convol
     Status status = STATUS_OK;
     char text[CUDNN_ENGINE_BYTES];
     int file = -1;
+    entry->chosen = NULL;
     if (plans->file_usable && engine_file_open(plans->path, &file) != STATUS_OK)
         give_up_file(plans);
     if (file >= 0 && recall(file, entry) != STATUS_OK)
         give_up_file(plans);
-    if (entry->plan.descriptor)
+    if (entry->chosen)
         goto done;
     TRY(choose(plans, convolution, plans->file_usable, entry));
-    cudnn_engine_format(&entry->plan.engine, text);
+    if (entry->chosen == &entry->plan)
+        cudnn_engine_format(&entry->plan.engine, text);
+    else
+        memcpy(text, separate_text, sizeof separate_text);
     if (plans->file_usable && engine_file_add(file, entry->name, text) != STATUS_OK)
         give_up_file(plans);
 done:
@@ -238,16 +275,21 @@ Status cudnn_plans_get(CudnnPlans *plans, const CudnnConvolution *convolution, c
     cudnn_convolution_name(convolution, name);
     for (entry = plans->entries; entry; entry = entry->next)
         if (strcmp(entry->name, name) == 0) {
-            *plan = &entry->plan;
+            *plan = entry->chosen;
             return STATUS_OK;
         }
     TRY(ALLOCATE(&entry, 1));
     memcpy(entry->name, name, sizeof name);
+    if (convolution->epilogue != CUDNN_ADDS_NOTHING) {
+        CudnnConvolution alone = *convolution;
+        alone.epilogue = CUDNN_ADDS_NOTHING;
+        TRY(cudnn_plans_get(plans, &alone, &entry->separate)); /* before the file's lock is taken */
+    }
     TRY(cudnn_problem_create(&entry->problem, convolution, plans->device));
     TRY(recall_or_choose(plans, convolution, entry));
     entry->next = plans->entries;
     plans->entries = entry;
-    *plan = &entry->plan;
+    *plan = entry->chosen;
     entry = NULL;
 done:
     if (status != STATUS_OK)

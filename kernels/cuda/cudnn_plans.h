@@ -1,5 +1,6 @@
 /* The plans of one process: each convolution is timed once, on the device, and shared by all ops that compute
- * it.
+ * it. A convolution with additions is timed by cuDNN's engines that add, and, against those, by the plan of
+ * the convolution alone with a loop of our own behind it.
  *
  * What was chosen is remembered in a file per device model and cuDNN version, one JSON object a line, in
  * $XDG_CACHE_HOME/ddpm_mpi or ~/.cache/ddpm_mpi. Ranks take turns at the file: the first to need a
@@ -20,8 +21,9 @@ typedef struct CudnnPlans CudnnPlans;
 Status cudnn_plans_open(CudnnPlans **plans, struct cudnnContext *handle, const char *device_name);
 void cudnn_plans_close(CudnnPlans *plans);
 
-/* The plan of a convolution: owned by `plans`, valid until it is closed. Synchronises. STATUS_FAILURE: no
- * engine of cuDNN's is usable, naming the convolution and what became of the proposals. */
+/* The plan of a convolution: owned by `plans`, valid until it is closed. (*plan)->epilogue is the
+ * convolution's, or CUDNN_ADDS_NOTHING where the caller is to add by cuda_add_to_convolution. Synchronises.
+ * STATUS_FAILURE: no engine of cuDNN's is usable, naming the convolution and what became of the proposals. */
 Status cudnn_plans_get(CudnnPlans *plans, const CudnnConvolution *convolution, const CudnnPlan **plan);
 
 #endif

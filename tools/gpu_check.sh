@@ -227,8 +227,13 @@ ops() { # PRECISION
 }
 
 network() { # PRECISION
-    local vectors=tests/vectors/unet_small.h5
-    if [ "$device" = cuda ]; then run_test test_network "$vectors" cuda "$1"; else run_test test_network "$vectors"; fi
+    local vectors=tests/vectors/unet_small.h5 quick=()
+    ! $tiny || quick=(quick)
+    if [ "$device" = cuda ]; then
+        run_test test_network "$vectors" cuda "$1" "${quick[@]}"
+    else
+        run_test test_network "$vectors"
+    fi
 }
 
 host_math() {

@@ -45,7 +45,7 @@ __device__ void sum_parts(const LayoutPiece &piece, float *flat) {
     const int row = (int)threadIdx.x / LAYOUT_PIECE_SUMS, i = (int)threadIdx.x % LAYOUT_PIECE_SUMS;
     double sum = 0;
     if (i < piece.width)
-#pragma unroll 4
+#pragma unroll 8
         for (int part = row; part < piece.parts; part += LAYOUT_SUM_ROWS)
             sum += laid_value(piece, part * piece.part_elements + i);
     rows[row][i] = sum;

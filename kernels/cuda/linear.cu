@@ -2,6 +2,7 @@
  * of summation that depends on neither the number of samples nor a sample's place. Too small for a library's
  * matrix product to gain anything; time is latency, hence small tiles and loads ahead of use. */
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ops_device.cuh"
 #include "kernels/cuda/ops_launch.h"
 
 namespace {
@@ -16,7 +17,7 @@ enum {
     TILE_ELEMENTS = LINEAR_TILE * LINEAR_DEPTH,
     TILE_THREADS = LINEAR_TILE * LINEAR_TILE,
     TILE_LOADS = TILE_ELEMENTS / TILE_THREADS,
-    TILE_PITCH = LINEAR_DEPTH + 1, /* odd: rows start in different banks */
+    TILE_PITCH = LINEAR_DEPTH + LINEAR_CHAINS, /* 16-byte accesses, in which 8 rows meet in no bank */
 };
 
 /* Element number `load` of this thread in a tile. Consecutive threads take consecutive addresses: along k if
@@ -54,10 +55,10 @@ __device__ void keep_tile(const float (&values)[TILE_LOADS], float (*tile)[TILE_
  * LINEAR_CHAINS independent sums. row_sums[m] = sum over k of a(m, k), from the blocks of the first columns:
  * a row of a tile is added up by the LINEAR_TILE threads that use it. NULL: no bias, no sums. */
 template <bool A_ALONG_K, bool B_ALONG_K>
-__global__ void __launch_bounds__(TILE_THREADS)
+__global__ void __launch_bounds__(TILE_THREADS, 3)
     product_kernel(Matrix a, Matrix b, int64_t rows, int64_t columns, int64_t depth, const float *bias,
                    float *c, float *row_sums) {
-    __shared__ float a_tile[LINEAR_TILE][TILE_PITCH], b_tile[LINEAR_TILE][TILE_PITCH];
+    __shared__ __align__(16) float a_tile[LINEAR_TILE][TILE_PITCH], b_tile[LINEAR_TILE][TILE_PITCH];
     const int64_t across = ops_divide_up(columns, LINEAR_TILE);
     const int64_t first_row = blockIdx.x / across * LINEAR_TILE;
     const int64_t first_column = blockIdx.x % across * LINEAR_TILE;
@@ -75,10 +76,14 @@ __global__ void __launch_bounds__(TILE_THREADS)
             fetch_tile<B_ALONG_K>(b, first_column, columns, start + LINEAR_DEPTH, depth, b_next);
         }
 #pragma unroll
-        for (int k = 0; k < LINEAR_DEPTH; k += LINEAR_CHAINS)
+        for (int k = 0; k < LINEAR_DEPTH; k += LINEAR_CHAINS) {
+            float a_part[LINEAR_CHAINS], b_part[LINEAR_CHAINS];
+            load_shared<LINEAR_CHAINS>(&a_tile[m][k], a_part);
+            load_shared<LINEAR_CHAINS>(&b_tile[n][k], b_part);
 #pragma unroll
             for (int chain = 0; chain < LINEAR_CHAINS; chain++)
-                sum[chain] += a_tile[m][k + chain] * b_tile[n][k + chain];
+                sum[chain] += a_part[chain] * b_part[chain];
+        }
         if (sums_rows)
 #pragma unroll
             for (int k = 0; k < LINEAR_DEPTH; k += LINEAR_TILE)

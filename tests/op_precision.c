@@ -92,13 +92,19 @@ static double storage_unit(const PreparedOp *op, int k) {
     return type == DATA_BF16 ? BF16_ROUNDING : 0;
 }
 
+/* Rounded like the result itself, where it is stored before bias or addend is added. */
+static double stored_between(const OpTruth *truth, int k, int64_t element) {
+    return k == 0 && truth->between ? truth->between[element] : 0;
+}
+
 double op_tolerance_l2(const OpPrecision *precision, const PreparedOp *prepared, const OpTruth *truth,
                        int k) {
     const OpDescription *op = &prepared->description;
     double sizes = 0, values = 0;
     for (int64_t i = 0; i < shape_count(op->outputs[k]); i++) {
+        double between = stored_between(truth, k, i);
         sizes += truth->size[k][i] * truth->size[k][i];
-        values += truth->out[k][i] * truth->out[k][i];
+        values += truth->out[k][i] * truth->out[k][i] + between * between;
     }
     return TOLERANCE_L2 * sum_unit(precision, op, truth, k) * sqrt(sizes) +
            storage_unit(prepared, k) * sqrt(values);
@@ -113,7 +119,8 @@ OpError op_error(const OpPrecision *precision, const PreparedOp *prepared, const
     double squares = 0;
     for (int64_t i = 0; i < shape_count(op->outputs[k]); i++) {
         double expected = truth->out[k][i], error = fabs(found[i] - expected), size = truth->size[k][i];
-        double ratio = error == 0 ? 0 : error / (unit * size + storage * (fabs(expected) + unit * size));
+        double stored = fabs(expected) + stored_between(truth, k, i) + unit * size;
+        double ratio = error == 0 ? 0 : error / (unit * size + storage * stored);
         squares += error * error;
         if (!(ratio <= result.element)) { /* also NaN */
             result.element = isnan(ratio) ? INFINITY : ratio;

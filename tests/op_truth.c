@@ -61,6 +61,11 @@ static void convolve(OpTruth *t, const OpDescription *op, Shape small, Shape lar
         t->length[0] = (double)(taps * (role[2] == SMALL ? large.d[3] : small.d[3]) + 2); /* bias, addend */
 }
 
+static void note_between(const OpTruth *t, const OpDescription *op) {
+    for (int64_t i = 0; t->between && i < shape_count(op->outputs[0]); i++)
+        t->between[i] = fmax(t->between[i], fabs(t->out[0][i]));
+}
+
 static void convolution(OpTruth *t, const OpDescription *op, const double *const *in) {
     static const struct {
         OpKind kind;
@@ -83,11 +88,14 @@ static void convolution(OpTruth *t, const OpDescription *op, const double *const
         convolve(t, op, by_role[SMALL], by_role[LARGE], rows[r].role, in);
         for (int64_t i = 0; op->kind == OP_CONV2D_BACKWARD_DATA && in[2] && i < shape_count(shapes[2]); i++)
             add_product(t, 0, i, 1, in[2][i]);
+        note_between(t, op);
         if (rows[r].bias && rows[r].role[2] != WEIGHT)
             add_bias(t, op, in[2]);
-        if (op->kind == OP_CONV2D && in[3])
+        if (op->kind == OP_CONV2D && in[3]) {
+            note_between(t, op);
             for (int64_t i = 0; i < shape_count(op->outputs[0]); i++)
                 add_product(t, 0, i, 1, in[3][i]);
+        }
         if (rows[r].role[2] == WEIGHT)
             sum_bias_gradient(t, op, in[1]);
     }
@@ -284,6 +292,8 @@ Status op_truth_create(OpTruth *truth, const OpDescription *op, const double *co
             TRY(ALLOCATE(&truth->out[k], shape_count(op->outputs[k])));
             TRY(ALLOCATE(&truth->size[k], shape_count(op->outputs[k])));
         }
+    if (op->kind == OP_CONV2D || op->kind == OP_CONV_TRANSPOSE2D)
+        TRY(ALLOCATE(&truth->between, shape_count(op->outputs[0])));
     switch (op->kind) {
     case OP_TIME_EMBEDDING:
         time_embedding(truth, op, in);
@@ -319,5 +329,6 @@ void op_truth_release(OpTruth *truth) {
         free(truth->out[k]);
         free(truth->size[k]);
     }
+    free(truth->between);
     *truth = (OpTruth){0};
 }

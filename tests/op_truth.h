@@ -13,6 +13,9 @@
 typedef struct OpTruth {
     double *out[OP_MAX_OUTPUTS], *size[OP_MAX_OUTPUTS];
     double length[OP_MAX_OUTPUTS];
+    /* Of convolutions that add to their sum: the largest magnitude of each element of y before bias or addend
+     * is added, which a kernel may have stored in y's type. Else NULL. */
+    double *between;
 } OpTruth;
 
 /* in: the inputs in ops.def's order, NULL where absent. Free with op_truth_release. */

@@ -532,7 +532,7 @@ step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
 step torch_eager 60 torch_bench torch_eager "${best[@]}"
 if [ "$device" = cuda ]; then # what the recording and the sums in float are worth
     step train_queued 60 bench train bf16 --set train.record_step=false
-    step train_fixed 60 bench train bf16 --set train.shard=128
+    step train_fixed 60 bench train bf16 --set "train.shard=$($tiny && echo 8 || echo 128)"
     step train_tf32 60 bench train tf32
     step train_fp32 60 bench train fp32
 fi

@@ -8,6 +8,7 @@
 #include "kernels/cuda/convolution_loops.h"
 #include "kernels/cuda/cuda_context.h"
 #include "kernels/cuda/engine_file.h"
+#include "kernels/cuda/kernels_cuda.h"
 
 /* cuDNN orders its proposals by expected speed; the fastest is hardly ever behind the first dozen. */
 enum { TIMED_PLANS = 12, WARM_UPS = 2, ROUNDS = 3, RUNS = 4 };
@@ -125,13 +126,22 @@ static void rig_release(Rig *rig) {
         (void)cudaEventDestroy(rig->end);
 }
 
-static Status run_times(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, int times) {
+/* Runs of one plan. */
+typedef struct Runs {
+    const CudnnPlans *plans;
+    const Rig *rig;
+    const CudnnPlan *plan;
+    int times;
+} Runs;
+
+static Status queue_runs(void *context) {
     Status status = STATUS_OK;
-    const CudnnConvolution *c = rig->convolution;
-    const CudnnTensors *t = &rig->tensors;
-    for (int i = 0; i < times; i++) {
-        TRY(cudnn_plan_run(plan, plans->handle, t, rig->workspace));
-        if (plan->epilogue != c->epilogue)
+    const Runs *runs = context;
+    const CudnnConvolution *c = runs->rig->convolution;
+    const CudnnTensors *t = &runs->rig->tensors;
+    for (int i = 0; i < runs->times; i++) {
+        TRY(cudnn_plan_run(runs->plan, runs->plans->handle, t, runs->rig->workspace));
+        if (runs->plan->epilogue != c->epilogue)
             TRY(cuda_add_to_convolution(t->small, c->type, t->addend, t->bias,
                                         c->samples * c->small_h * c->small_w, c->small_c));
     }
@@ -139,14 +149,20 @@ done:
     return status;
 }
 
-/* Milliseconds of one run: the best round, which the fewest other things disturbed. */
+/* Milliseconds of one run: the best round, which the fewest other things disturbed. Recorded, as in a
+ * training step: queued one by one, runs of small convolutions would take as long as the host takes to queue
+ * them. */
 static Status time_plan(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, float *best) {
     Status status = STATUS_OK;
-    TRY(run_times(plans, rig, plan, WARM_UPS));
+    const Backend *backend = backend_cuda();
+    void *recording = NULL;
+    Runs warm_ups = {plans, rig, plan, WARM_UPS}, runs = {plans, rig, plan, RUNS};
+    TRY(queue_runs(&warm_ups));
+    TRY(backend_record(backend, queue_runs, &runs, &recording));
     for (int round = 0; round < ROUNDS; round++) {
         float elapsed;
         TRY(CHECK_CUDA(cudaEventRecord(rig->begin, cuda_context()->stream)));
-        TRY(run_times(plans, rig, plan, RUNS));
+        TRY(backend->replay(recording));
         TRY(CHECK_CUDA(cudaEventRecord(rig->end, cuda_context()->stream)));
         TRY(CHECK_CUDA(cudaEventSynchronize(rig->end)));
         TRY(CHECK_CUDA(cudaEventElapsedTime(&elapsed, rig->begin, rig->end)));
@@ -154,6 +170,7 @@ static Status time_plan(const CudnnPlans *plans, const Rig *rig, const CudnnPlan
             *best = elapsed / RUNS;
     }
 done:
+    backend->recording_release(recording);
     return status;
 }
 

@@ -165,7 +165,8 @@ static Status set_layouts(PreparedOp *op, const State *state) {
     }
     Shape dy = biased_shape(op, state);
     op->output_layouts[0] = weights;
-    op->output_layouts[1] = (ParameterLayout){cuda_pixel_chunks(pixel_count(dy)), 1, dy.d[3], 1, DATA_F32};
+    op->output_layouts[1] =
+        (ParameterLayout){cuda_pixel_chunks(c->type, pixel_count(dy), dy.d[3]), 1, dy.d[3], 1, DATA_F32};
     return STATUS_OK;
 }
 

@@ -19,10 +19,10 @@ extern "C" {
 Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
                                int64_t channels);
 
-/* sums[chunk, c] = sum of values[pixel, c] over the chunk's pixels, in an order that depends on pixels and
- * channels alone; values 16-byte aligned, sums (cuda_pixel_chunks, channels). */
+/* sums[chunk, c] = sum of values[pixel, c] over the chunk's pixels, in an order that depends on type, pixels
+ * and channels alone; values 16-byte aligned, sums (cuda_pixel_chunks, channels). */
 Status cuda_sum_chunks(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels);
-int64_t cuda_pixel_chunks(int64_t pixels);
+int64_t cuda_pixel_chunks(DataType type, int64_t pixels, int64_t channels);
 
 /* Numbers in [-1, 1) for timing; not the program's random numbers. */
 Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed);

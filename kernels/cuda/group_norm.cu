@@ -10,6 +10,8 @@
 
 namespace {
 
+enum { AHEAD = 4, BACKWARD_AHEAD = 2 }; /* pixels that a thread loads before it uses them */
+
 /* What a block and a thread work on. */
 struct Place {
     int sample, first_channel, lane, row;
@@ -40,6 +42,18 @@ __device__ void load_x(const GroupNormPlan &plan, const Place &place, const T *x
         Access<T, V>::unpack(reinterpret_cast<const Raw *>(shared)[pixel * plan.map.lanes + place.lane], v);
     else
         load<T, V>(x, place.base + (int64_t)pixel * place.stride, v);
+}
+
+/* The thread's next COUNT pixels from `first` on, loaded before any is used: without exits between the loads,
+ * which would wait for one another, behind the last pixel that one again. */
+template <typename T, int V, int COUNT>
+__device__ void load_ahead(const GroupNormPlan &plan, const Place &place, const T *x, int first,
+                           typename Access<T, V>::Raw (&raw)[COUNT]) {
+#pragma unroll
+    for (int k = 0; k < COUNT; k++) {
+        const int pixel = min(first + k * plan.map.rows, plan.pixels - 1);
+        raw[k] = load_raw<T, V>(x, place.base + (int64_t)pixel * place.stride);
+    }
 }
 
 /* Per-thread channel sums -> statistic[group], the sum over each of the block's groups. */
@@ -87,16 +101,22 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
                 centre[i] =
                     tensors.shift[place.sample * tensors.shift_pitch + place.first_channel + channel + i];
         }
-#pragma unroll 4
-        for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
-            float v[V];
-            Raw raw = load_raw<T, V>(x, place.base + (int64_t)pixel * place.stride);
-            if (STAGED)
-                reinterpret_cast<Raw *>(shared)[pixel * plan.map.lanes + place.lane] = raw;
-            Access<T, V>::unpack(raw, v);
+        for (int first = place.row; first < plan.pixels; first += AHEAD * plan.map.rows) {
+            Raw raw[AHEAD];
+            load_ahead<T, V>(plan, place, x, first, raw);
 #pragma unroll
-            for (int i = 0; i < V; i++)
-                sum[i] += v[i] + centre[i];
+            for (int k = 0; k < AHEAD; k++) {
+                const int pixel = first + k * plan.map.rows;
+                if (pixel >= plan.pixels)
+                    break;
+                if (STAGED)
+                    reinterpret_cast<Raw *>(shared)[pixel * plan.map.lanes + place.lane] = raw[k];
+                float v[V];
+                Access<T, V>::unpack(raw[k], v);
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    sum[i] += v[i] + centre[i];
+            }
         }
     }
     block_group_sums<V>(sum, plan, sums, statistic);
@@ -328,26 +348,31 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
         sum_xhat[i] = 0;
     }
     if (place.active) {
-#pragma unroll 2
-        for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
-            float xhat[V], slope[V];
-            int64_t access = place.base + (int64_t)pixel * place.stride;
-            int index = pixel * plan.map.lanes + place.lane;
-            Raw raw = load_raw<T, V>(x, access);
-            load<T, V>(dy, access, slope);
-            Access<T, V>::unpack(raw, xhat);
-            normalise<V>(arrays, channel, xhat);
-            if (silu)
-                slope_through<T, V>(arrays, channel, xhat, slope);
-            if (STAGED) {
-                reinterpret_cast<Raw *>(shared)[index] = raw;
-                store_slope<V>(staged_slope, index, plane, slope);
-            }
+        for (int first = place.row; first < plan.pixels; first += BACKWARD_AHEAD * plan.map.rows) {
+            Raw x_raw[BACKWARD_AHEAD], dy_raw[BACKWARD_AHEAD];
+            load_ahead<T, V>(plan, place, x, first, x_raw);
+            load_ahead<T, V>(plan, place, dy, first, dy_raw);
 #pragma unroll
-            for (int i = 0; i < V; i++) {
-                sum_slope[i] += slope[i];
-                sum_slope_xhat[i] += slope[i] * xhat[i];
-                sum_xhat[i] += xhat[i];
+            for (int k = 0; k < BACKWARD_AHEAD; k++) {
+                float xhat[V], slope[V];
+                const int pixel = first + k * plan.map.rows, index = pixel * plan.map.lanes + place.lane;
+                if (pixel >= plan.pixels)
+                    break;
+                Access<T, V>::unpack(x_raw[k], xhat);
+                Access<T, V>::unpack(dy_raw[k], slope);
+                normalise<V>(arrays, channel, xhat);
+                if (silu)
+                    slope_through<T, V>(arrays, channel, xhat, slope);
+                if (STAGED) {
+                    reinterpret_cast<Raw *>(shared)[index] = x_raw[k];
+                    store_slope<V>(staged_slope, index, plane, slope);
+                }
+#pragma unroll
+                for (int i = 0; i < V; i++) {
+                    sum_slope[i] += slope[i];
+                    sum_slope_xhat[i] += slope[i] * xhat[i];
+                    sum_xhat[i] += xhat[i];
+                }
             }
         }
     }
@@ -361,32 +386,36 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
         return;
 
     const Destination<T> dx = destination_of<T, V>(plan, place, tensors);
-#pragma unroll 2
-    for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
-        float xhat[V], slope[V], extra[V], gamma[V], rstd[V], first[V], second[V];
-        int64_t access = place.base + (int64_t)pixel * place.stride;
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            extra[i] = 0;
+    for (int start = place.row; start < plan.pixels; start += BACKWARD_AHEAD * plan.map.rows) {
+        Raw addend_raw[BACKWARD_AHEAD];
         if (addend)
-            load<T, V>(addend, access, extra);
-        load_x<T, V, STAGED>(plan, place, x, shared, pixel, xhat);
-        normalise<V>(arrays, channel, xhat);
-        if (STAGED) {
-            load_slope<V>(staged_slope, pixel * plan.map.lanes + place.lane, plane, slope);
-        } else {
-            load<T, V>(dy, access, slope);
-            if (silu)
-                slope_through<T, V>(arrays, channel, xhat, slope);
-        }
-        load_shared<V>(arrays.gamma + channel, gamma);
-        load_shared<V>(arrays.rstd + channel, rstd);
-        load_shared<V>(arrays.sum_slope + channel, first);
-        load_shared<V>(arrays.sum_slope_xhat + channel, second);
+            load_ahead<T, V>(plan, place, addend, start, addend_raw);
 #pragma unroll
-        for (int i = 0; i < V; i++)
-            xhat[i] = group_norm_dz(gamma[i], rstd[i], slope[i], xhat[i], first[i], second[i]) + extra[i];
-        store<T, V>(dx.start, (int64_t)pixel * dx.stride, xhat);
+        for (int k = 0; k < BACKWARD_AHEAD; k++) {
+            float xhat[V], slope[V], extra[V] = {}, gamma[V], rstd[V], first[V], second[V];
+            const int pixel = start + k * plan.map.rows;
+            if (pixel >= plan.pixels)
+                break;
+            if (addend)
+                Access<T, V>::unpack(addend_raw[k], extra);
+            load_x<T, V, STAGED>(plan, place, x, shared, pixel, xhat);
+            normalise<V>(arrays, channel, xhat);
+            if (STAGED) {
+                load_slope<V>(staged_slope, pixel * plan.map.lanes + place.lane, plane, slope);
+            } else {
+                load<T, V>(dy, place.base + (int64_t)pixel * place.stride, slope);
+                if (silu)
+                    slope_through<T, V>(arrays, channel, xhat, slope);
+            }
+            load_shared<V>(arrays.gamma + channel, gamma);
+            load_shared<V>(arrays.rstd + channel, rstd);
+            load_shared<V>(arrays.sum_slope + channel, first);
+            load_shared<V>(arrays.sum_slope_xhat + channel, second);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                xhat[i] = group_norm_dz(gamma[i], rstd[i], slope[i], xhat[i], first[i], second[i]) + extra[i];
+            store<T, V>(dx.start, (int64_t)pixel * dx.stride, xhat);
+        }
     }
 }
 

@@ -66,12 +66,12 @@ Status cuda_time_embedding(const float *t, const double *half_turns, float *e, i
 
 /* ---- single_channel.cu: tensors as in single_channel_math.h; bias may be NULL ---- */
 
-Status cuda_single_expand(const SinglePlan *plan, const void *narrow, const float *weight, const float *bias,
+Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const float *weight, const float *bias,
                           void *wide);
 Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
-                          void *narrow);
+                          float *narrow);
 /* Each block's part: dweight (plan->blocks, C, taps), dbias (plan->blocks, single_biases(plan)). */
-Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *dweight,
+Status cuda_single_weights(const SinglePlan *plan, const void *wide, const float *narrow, float *dweight,
                            float *dbias);
 
 #ifdef __cplusplus

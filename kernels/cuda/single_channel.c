@@ -72,6 +72,11 @@ static bool computes_large(const Roles *roles) {
     return roles->transposed != roles->backward;
 }
 
+static DataType narrow_type(const OpDescription *d) {
+    Roles roles = roles_of(d);
+    return roles.large.d[3] == 1 ? roles.large_type : roles.small_type;
+}
+
 static void make_plan(SinglePlan *plan, const OpDescription *d) {
     Roles roles = roles_of(d);
     bool narrow_is_large = roles.large.d[3] == 1;
@@ -85,7 +90,6 @@ static void make_plan(SinglePlan *plan, const OpDescription *d) {
         .wide = size_of(wide),
         .narrow = size_of(narrow_is_large ? roles.large : roles.small),
         .wide_bf16 = (narrow_is_large ? roles.small_type : roles.large_type) == DATA_BF16,
-        .narrow_bf16 = (narrow_is_large ? roles.large_type : roles.small_type) == DATA_BF16,
     };
     if (roles.parameters) {
         /* The bias belongs to y, the small tensor of a plain convolution. */
@@ -109,6 +113,9 @@ Status single_channel_prepare(PreparedOp *op) {
     if (d->attributes.kernel > LARGEST_KERNEL)
         FAIL(STATUS_BAD_INPUT, "%s: kernel %d, expected at most %d on a GPU", op_name(d->kind),
              d->attributes.kernel, LARGEST_KERNEL);
+    if (narrow_type(d) != DATA_F32)
+        FAIL(STATUS_BAD_INPUT, "%s: the feature map of one channel is bf16, expected float",
+             op_name(d->kind));
     TRY(ALLOCATE(&plan, 1));
     op->state = plan;
     make_plan(plan, d);

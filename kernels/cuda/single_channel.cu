@@ -7,26 +7,9 @@
 
 namespace {
 
-/* The tensor with one channel; its accesses are few and cached, so its type is asked at run time. */
-__device__ float load_narrow(const SinglePlan &plan, const void *narrow, int64_t index) {
-    if (!plan.narrow_bf16)
-        return __ldg(static_cast<const float *>(narrow) + index);
-    float v[1];
-    load<bf16_t, 1>(static_cast<const bf16_t *>(narrow), index, v);
-    return v[0];
-}
-
-__device__ void store_narrow(const SinglePlan &plan, void *narrow, int64_t index, float value) {
-    const float v[1] = {value};
-    if (plan.narrow_bf16)
-        store<bf16_t, 1>(static_cast<bf16_t *>(narrow), index, v);
-    else
-        store<float, 1>(static_cast<float *>(narrow), index, v);
-}
-
 /* The narrow value that joins a wide pixel by a tap; 0 outside. FAST: stride 1. */
 template <bool FAST>
-__device__ float narrow_at(const SinglePlan &plan, const void *narrow, SinglePixel pixel, int tap_y,
+__device__ float narrow_at(const SinglePlan &plan, const float *narrow, SinglePixel pixel, int tap_y,
                            int tap_x) {
     int y = FAST ? pixel.y + tap_y - plan.pad
                  : single_source(pixel.y, tap_y, plan.stride, plan.pad, plan.scatter);
@@ -34,7 +17,9 @@ __device__ float narrow_at(const SinglePlan &plan, const void *narrow, SinglePix
                  : single_source(pixel.x, tap_x, plan.stride, plan.pad, plan.scatter);
     bool inside = y >= 0 && y < plan.narrow.height && x >= 0 && x < plan.narrow.width;
     int64_t index = ((int64_t)pixel.sample * plan.narrow.height + y) * plan.narrow.width + x;
-    return inside ? load_narrow(plan, narrow, index) : 0;
+    /* without a branch, so that the loads of all taps are under way at once */
+    float value = __ldg(narrow + (inside ? index : 0));
+    return inside ? value : 0;
 }
 
 /* This thread's vector of the wide channels; none if `vector` is not below plan.vectors. */
@@ -56,7 +41,7 @@ __device__ WidePlace wide_place(const SinglePlan &plan) {
 /* FAST keeps the thread's weights in registers; otherwise they are read again for every pixel. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS)
-    expand_kernel(SinglePlan plan, const void *narrow, const float *weight, const float *bias, T *wide) {
+    expand_kernel(SinglePlan plan, const float *narrow, const float *weight, const float *bias, T *wide) {
     constexpr int KEPT = FAST ? SINGLE_FAST_TAPS : 1;
     const WidePlace place = wide_place(plan);
     if (!place.active)
@@ -104,7 +89,7 @@ __global__ void __launch_bounds__(OPS_THREADS)
  * per map.lanes threads of a warp, each pixel read once; then a target adds up its nine. */
 template <typename T, int V>
 __global__ void __launch_bounds__(OPS_THREADS)
-    reduce_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, void *narrow) {
+    reduce_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, float *narrow) {
     float *const products = reinterpret_cast<float *>(dynamic_shared()); /* (source rows, width, taps) */
     const int sample = (int)blockIdx.x / plan.bands, band = (int)blockIdx.x - sample * plan.bands;
     const int first = band * plan.band_rows;
@@ -162,14 +147,14 @@ __global__ void __launch_bounds__(OPS_THREADS)
                 sum += products[((sy - source) * plan.wide.width + sx) * SINGLE_FAST_TAPS + tap];
         }
         int64_t index = ((int64_t)sample * plan.narrow.height + y) * plan.narrow.width + x;
-        store_narrow(plan, narrow, index, sum);
+        narrow[index] = sum;
     }
 }
 
 /* Any kernel, stride and number of channels: a warp per target pixel. */
 template <typename T>
 __global__ void __launch_bounds__(OPS_THREADS)
-    reduce_any_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, void *narrow) {
+    reduce_any_kernel(SinglePlan plan, const T *wide, const float *weight, const float *bias, float *narrow) {
     const int lane = lane_of(plan.map, (int)threadIdx.x), row = row_of(plan.map, (int)threadIdx.x);
     const int targets = (int)single_pixels(&plan, plan.narrow), step = (int)gridDim.x * plan.map.rows;
     for (int64_t t = (int64_t)blockIdx.x * plan.map.rows + row; t < targets; t += step) {
@@ -189,20 +174,20 @@ __global__ void __launch_bounds__(OPS_THREADS)
         }
         sum = warp_sum(sum);
         if (lane == 0)
-            store_narrow(plan, narrow, t, bias ? sum + bias[0] : sum);
+            narrow[t] = bias ? sum + bias[0] : sum;
     }
 }
 
 /* ---- WEIGHTS ---- */
 
 /* The block's part of the sum of the narrow tensor. */
-__device__ void narrow_sum(const SinglePlan &plan, const void *narrow, float *sums, float *out) {
+__device__ void narrow_sum(const SinglePlan &plan, const float *narrow, float *sums, float *out) {
     const int64_t pixels = single_pixels(&plan, plan.narrow), start = (int64_t)blockIdx.x * plan.narrow_chunk;
     const int64_t end = min(start + plan.narrow_chunk, pixels);
     const int thread = (int)threadIdx.x;
     float sum = 0;
     for (int64_t p = start + thread; p < end; p += blockDim.x)
-        sum += load_narrow(plan, narrow, p);
+        sum += __ldg(narrow + p);
     sum = warp_sum(sum);
     if (thread % OPS_WARP == 0)
         sums[thread / OPS_WARP] = sum;
@@ -233,7 +218,7 @@ __device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[
  * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS, 2)
-    weights_kernel(SinglePlan plan, const T *wide, const void *narrow, float *dweight, float *dbias) {
+    weights_kernel(SinglePlan plan, const T *wide, const float *narrow, float *dweight, float *dbias) {
     constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1;
     __shared__ __align__(16) float sums[OPS_THREADS * V];
     const WidePlace place = wide_place(plan);
@@ -284,7 +269,7 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
 /* ---- launches ---- */
 
 template <typename T, int V>
-Status launch_expand(const SinglePlan *plan, const void *narrow, const float *weight, const float *bias,
+Status launch_expand(const SinglePlan *plan, const float *narrow, const float *weight, const float *bias,
                      void *wide) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections);
     return cuda_launch("single_expand", plan->fast ? expand_kernel<T, V, true> : expand_kernel<T, V, false>,
@@ -293,14 +278,14 @@ Status launch_expand(const SinglePlan *plan, const void *narrow, const float *we
 
 template <typename T, int V>
 Status launch_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
-                     void *narrow) {
+                     float *narrow) {
     return cuda_launch("single_reduce", plan->fast ? reduce_kernel<T, V> : reduce_any_kernel<T>,
                        (unsigned)plan->blocks, OPS_THREADS, plan->fast ? (size_t)plan->shared_bytes : 0,
                        *plan, static_cast<const T *>(wide), weight, bias, narrow);
 }
 
 template <typename T, int V>
-Status launch_weights(const SinglePlan *plan, const void *wide, const void *narrow, float *dweight,
+Status launch_weights(const SinglePlan *plan, const void *wide, const float *narrow, float *dweight,
                       float *dbias) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections, plan->fast ? 1 : (unsigned)plan->taps);
     return cuda_launch("single_weights",
@@ -310,7 +295,7 @@ Status launch_weights(const SinglePlan *plan, const void *wide, const void *narr
 
 } // namespace
 
-extern "C" Status cuda_single_expand(const SinglePlan *plan, const void *narrow, const float *weight,
+extern "C" Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const float *weight,
                                      const float *bias, void *wide) {
     if (plan->wide_bf16 && plan->vector > 1)
         return launch_expand<bf16_t, 8>(plan, narrow, weight, bias, wide);
@@ -322,7 +307,7 @@ extern "C" Status cuda_single_expand(const SinglePlan *plan, const void *narrow,
 }
 
 extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight,
-                                     const float *bias, void *narrow) {
+                                     const float *bias, float *narrow) {
     if (plan->wide_bf16 && plan->vector > 1)
         return launch_reduce<bf16_t, 8>(plan, wide, weight, bias, narrow);
     if (plan->wide_bf16)
@@ -332,7 +317,7 @@ extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, c
     return launch_reduce<float, 1>(plan, wide, weight, bias, narrow);
 }
 
-extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const void *narrow,
+extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const float *narrow,
                                       float *dweight, float *dbias) {
     if (plan->wide_bf16 && plan->vector > 1)
         return launch_weights<bf16_t, 8>(plan, wide, narrow, dweight, dbias);

@@ -34,11 +34,11 @@ typedef struct SinglePlan {
     int samples, channels, kernel, taps;
     SingleSize wide, narrow;
     int stride, pad;
-    bool scatter; /* source = (target + pad - tap) / stride where that is whole; else target stride + tap -
-                     pad */
-    bool flip;    /* weights are indexed from their last tap */
-    bool fast;    /* 3x3 with stride 1 */
-    bool wide_bf16, narrow_bf16;
+    bool scatter;   /* source = (target + pad - tap) / stride where that is whole; else target stride + tap -
+                       pad */
+    bool flip;      /* weights are indexed from their last tap */
+    bool fast;      /* 3x3 with stride 1 */
+    bool wide_bf16; /* the narrow tensor is float */
     int vector, vectors; /* elements per access; accesses per wide pixel */
     LaneMap map;
     int sections;                       /* of the wide channels, each map.lanes vectors */

@@ -99,9 +99,19 @@ static const ConvolutionSize unet_convolutions[] = {
     {false, 8, 28, 28, 128, 64, 3, 1, 1},  {false, 8, 14, 14, 128, 128, 3, 1, 1},
     {false, 8, 14, 14, 256, 128, 3, 1, 1}, {false, 8, 7, 7, 256, 256, 3, 1, 1},
     {false, 8, 28, 28, 64, 1, 3, 1, 1},    {false, 8, 28, 28, 128, 64, 1, 1, 0},
-    {false, 8, 28, 28, 64, 64, 4, 2, 1},   {false, 8, 14, 14, 128, 128, 4, 2, 1},
-    {true, 8, 7, 7, 256, 128, 4, 2, 1},    {true, 8, 14, 14, 128, 64, 4, 2, 1},
+    {false, 8, 14, 14, 256, 128, 1, 1, 0}, {false, 8, 28, 28, 64, 128, 4, 2, 1},
+    {false, 8, 14, 14, 128, 256, 4, 2, 1}, {true, 8, 7, 7, 256, 128, 4, 2, 1},
+    {true, 8, 14, 14, 128, 64, 4, 2, 1},
 };
+
+static const ConvolutionSize unet_sums[] = {
+    {false, 8, 28, 28, 64, 64, 3, 1, 1},   {false, 8, 14, 14, 128, 128, 3, 1, 1},
+    {false, 8, 7, 7, 256, 256, 3, 1, 1},   {false, 8, 28, 28, 128, 64, 1, 1, 0},
+    {false, 8, 14, 14, 256, 128, 1, 1, 0},
+};
+
+static const ConvolutionSize unet_growing[] = {{false, 8, 28, 28, 64, 128, 4, 2, 1},
+                                               {false, 8, 14, 14, 128, 256, 4, 2, 1}};
 
 static const NormSize unet_norms[] = {
     {8, 28, 28, 64, 8, true, true, true, true, 0},      {8, 14, 14, 128, 8, true, true, true, true, 0},
@@ -275,6 +285,10 @@ Status op_cases_create_unet(OpCases *cases, int64_t samples) {
     TRY(ALLOCATE(&cases->list, LARGEST_CASE_COUNT));
     for (int i = 0; i < COUNT(unet_convolutions); i++)
         append_convolution(cases, &unet_convolutions[i]);
+    for (int i = 0; i < COUNT(unet_sums); i++)
+        append_sum(cases, &unet_sums[i]);
+    for (int i = 0; i < COUNT(unet_growing); i++)
+        append_growing(cases, &unet_growing[i]);
     for (int i = 0; i < COUNT(unet_norms); i++)
         append_norm(cases, &unet_norms[i]);
     append_linear(cases, dense);

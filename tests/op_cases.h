@@ -13,7 +13,7 @@ typedef struct OpCases {
 /* The test's cases: small and odd sizes. The caller frees cases->list. */
 Status op_cases_create(OpCases *cases);
 
-/* Shapes of the default U-Net, for timing. The caller frees cases->list. */
+/* Shapes of the default U-Net. The caller frees cases->list. */
 Status op_cases_create_unet(OpCases *cases, int64_t samples);
 
 /* "conv2d 3x3 stride 1 pad 1: (3,5,3,1) (8,1,3,3) (8,1,1,1) -> (3,5,3,8)" */

@@ -9,6 +9,7 @@
 #include "core/team.h"
 #include "kernels/backend.h"
 #include "op_cases.h"
+#include "op_copies.h"
 #include "op_emulation.h"
 #include "op_perf.h"
 #include "op_precision.h"
@@ -479,6 +480,9 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--perf") == 0)
         return op_perf(argc > 2 ? argv[2] : "cpu", argc > 3 ? argv[3] : "fp32",
                        argc > 4 ? strtoll(argv[4], NULL, 10) : 8);
+    if (argc > 1 && strcmp(argv[1], "--copies") == 0)
+        return op_copies(argc > 2 ? argv[2] : "cpu", argc > 3 ? argv[3] : "fp32",
+                         argc > 4 ? strtoll(argv[4], NULL, 10) : 4);
     CHECK_OK(op_cases_create(&cases));
     CHECK(backend_find("no such backend") == NULL);
     if (argc > 1) {

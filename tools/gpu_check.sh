@@ -226,6 +226,14 @@ ops() { # PRECISION
     if [ "$device" = cuda ]; then run_test test_ops cuda "$1"; else run_test test_ops; fi
 }
 
+copies() { # PRECISION: other engines serve a whole batch than the few samples of the op tests
+    if [ "$device" = cuda ]; then
+        run_test test_ops --copies cuda "$1" "$($tiny && echo 2 || echo 128)"
+    else
+        run_test test_ops --copies cpu "$1" 16
+    fi
+}
+
 network() { # PRECISION
     local vectors=tests/vectors/unet_small.h5 quick=()
     ! $tiny || quick=(quick)
@@ -505,11 +513,13 @@ if [ "$device" = cuda ]; then
     for precision in fp32 tf32 bf16; do start "network_$precision" 120 network "$precision"; done
     collect
     for precision in fp32 tf32 bf16; do start "ops_$precision" 150 ops "$precision"; done
+    for precision in fp32 bf16; do start "copies_$precision" 120 copies "$precision"; done
     start sanitizer 180 sanitizer
     collect
 else
     step network_fp32 120 network fp32
     step ops_fp32 150 ops fp32
+    step copies_fp32 120 copies fp32
     step sanitizer 180 sanitizer
 fi
 start autocast 60 autocast

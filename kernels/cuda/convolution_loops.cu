@@ -5,27 +5,19 @@
 
 namespace {
 
-constexpr int THREADS = 256;
-constexpr int64_t MAX_BLOCKS = 1 << 16;
 constexpr int CHUNK_ROUNDS = 8, CHUNK_PIXELS = 64; /* vectors that a thread adds up, and pixels, at least */
-constexpr int BF16_WIDTH = 8, FLOAT_WIDTH = 4;     /* elements of 16 bytes */
-
-unsigned blocks_for(int64_t items) {
-    int64_t blocks = (items + THREADS - 1) / THREADS;
-    return (unsigned)(blocks < 1 ? 1 : blocks > MAX_BLOCKS ? MAX_BLOCKS : blocks);
-}
 
 __device__ int64_t first_item() {
-    return (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    return (int64_t)blockIdx.x * OPS_THREADS + threadIdx.x;
 }
 
 __device__ int64_t item_step() {
-    return (int64_t)gridDim.x * THREADS;
+    return (int64_t)gridDim.x * OPS_THREADS;
 }
 
 /* bias: as the channels, in vectors. */
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(OPS_THREADS)
     add_to_rows(T *y, const T *addend, const T *bias, int64_t vectors, int64_t row_vectors) {
     for (int64_t at = first_item(); at < vectors; at += item_step()) {
         float sum[WIDTH], added[WIDTH];
@@ -53,13 +45,16 @@ struct ChunkMap {
     int64_t pixels; /* of a chunk */
 };
 
+int vector_of(DataType type, int64_t channels) {
+    return ops_vector(channels, (int)data_type_bytes(type));
+}
+
 /* Chunks so small that few pixels of many channels, too, are added up by many blocks. */
 ChunkMap chunk_map(DataType type, int64_t channels) {
-    const int64_t width = type == DATA_BF16 ? BF16_WIDTH : FLOAT_WIDTH;
-    const int64_t vectors = channels % width == 0 ? channels / width : channels;
+    const int64_t vectors = channels / vector_of(type, channels);
     ChunkMap map;
-    map.lanes = (int)(vectors < THREADS ? vectors : THREADS);
-    map.rows = THREADS / map.lanes;
+    map.lanes = (int)ops_smaller(vectors, OPS_THREADS);
+    map.rows = OPS_THREADS / map.lanes;
     map.groups = (vectors + map.lanes - 1) / map.lanes;
     map.pixels = map.rows * CHUNK_ROUNDS > CHUNK_PIXELS ? map.rows * CHUNK_ROUNDS : CHUNK_PIXELS;
     return map;
@@ -68,9 +63,9 @@ ChunkMap chunk_map(DataType type, int64_t channels) {
 /* Sums of chunks of pixels: blockIdx.x is the chunk, blockIdx.y a group of columns; partial (chunks,
  * channels). */
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(OPS_THREADS)
     sum_chunks(const T *values, float *partial, int64_t pixels, int64_t channels, ChunkMap map) {
-    __shared__ __align__(16) float sums[THREADS * WIDTH];
+    __shared__ __align__(16) float sums[OPS_THREADS * WIDTH];
     const int lanes = map.lanes, rows = map.rows, lane = threadIdx.x % lanes, row = threadIdx.x / lanes;
     const int64_t vectors = channels / WIDTH, vector = (int64_t)blockIdx.y * lanes + lane;
     const int64_t first = (int64_t)blockIdx.x * map.pixels + row;
@@ -88,7 +83,7 @@ __global__ void __launch_bounds__(THREADS)
     store_shared<WIDTH>(sums + threadIdx.x * WIDTH, total);
     __syncthreads();
     /* One thread per column adds the rows, in order. */
-    for (int at = threadIdx.x; at < lanes * WIDTH; at += THREADS) {
+    for (int at = threadIdx.x; at < lanes * WIDTH; at += OPS_THREADS) {
         int64_t c = (int64_t)blockIdx.y * lanes * WIDTH + at;
         float sum = 0;
         for (int r = 0; r < rows; r++)
@@ -99,7 +94,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count, uint32_t seed) {
+__global__ void __launch_bounds__(OPS_THREADS) fill_random(T *values, int64_t count, uint32_t seed) {
     for (int64_t at = first_item(); at < count; at += item_step()) {
         uint32_t bits = (uint32_t)at * 2654435761u + seed * 40503u;
         bits = (bits ^ bits >> 15) * 2246822519u;
@@ -110,16 +105,18 @@ __global__ void __launch_bounds__(THREADS) fill_random(T *values, int64_t count,
 }
 
 template <typename T, int WIDTH>
-Status launch_add(void *y, const void *addend, const void *bias, int64_t pixels, int64_t channels) {
+Status launch_add(Elements<T, WIDTH>, void *y, const void *addend, const void *bias, int64_t pixels,
+                  int64_t channels) {
     int64_t vectors = pixels * channels / WIDTH;
-    return cuda_launch("add_to_convolution", add_to_rows<T, WIDTH>, blocks_for(vectors), THREADS, 0, (T *)y,
-                       (const T *)addend, (const T *)bias, vectors, channels / WIDTH);
+    return cuda_launch("add_to_convolution", add_to_rows<T, WIDTH>, ops_loop_blocks(vectors), OPS_THREADS, 0,
+                       (T *)y, (const T *)addend, (const T *)bias, vectors, channels / WIDTH);
 }
 
 template <typename T, int WIDTH>
-Status launch_sum_chunks(const void *values, float *partial, int64_t pixels, int64_t channels, ChunkMap map) {
+Status launch_sum_chunks(Elements<T, WIDTH>, const void *values, float *partial, int64_t pixels,
+                         int64_t channels, ChunkMap map) {
     dim3 grid((unsigned)ops_divide_up(pixels, map.pixels), (unsigned)map.groups);
-    return cuda_launch("sum_chunks", sum_chunks<T, WIDTH>, grid, THREADS, 0, (const T *)values, partial,
+    return cuda_launch("sum_chunks", sum_chunks<T, WIDTH>, grid, OPS_THREADS, 0, (const T *)values, partial,
                        pixels, channels, map);
 }
 
@@ -127,11 +124,9 @@ Status launch_sum_chunks(const void *values, float *partial, int64_t pixels, int
 
 Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
                                int64_t channels) {
-    if (type == DATA_BF16)
-        return channels % BF16_WIDTH == 0 ? launch_add<bf16_t, BF16_WIDTH>(y, addend, bias, pixels, channels)
-                                          : launch_add<bf16_t, 1>(y, addend, bias, pixels, channels);
-    return channels % FLOAT_WIDTH == 0 ? launch_add<float, FLOAT_WIDTH>(y, addend, bias, pixels, channels)
-                                       : launch_add<float, 1>(y, addend, bias, pixels, channels);
+    return for_elements(type == DATA_BF16, vector_of(type, channels) > 1, [=](auto elements) {
+        return launch_add(elements, y, addend, bias, pixels, channels);
+    });
 }
 
 int64_t cuda_pixel_chunks(DataType type, int64_t pixels, int64_t channels) {
@@ -140,18 +135,14 @@ int64_t cuda_pixel_chunks(DataType type, int64_t pixels, int64_t channels) {
 
 Status cuda_sum_chunks(const void *values, DataType type, float *sums, int64_t pixels, int64_t channels) {
     const ChunkMap map = chunk_map(type, channels);
-    if (type == DATA_BF16)
-        return channels % BF16_WIDTH == 0
-                   ? launch_sum_chunks<bf16_t, BF16_WIDTH>(values, sums, pixels, channels, map)
-                   : launch_sum_chunks<bf16_t, 1>(values, sums, pixels, channels, map);
-    return channels % FLOAT_WIDTH == 0
-               ? launch_sum_chunks<float, FLOAT_WIDTH>(values, sums, pixels, channels, map)
-               : launch_sum_chunks<float, 1>(values, sums, pixels, channels, map);
+    return for_elements(type == DATA_BF16, vector_of(type, channels) > 1, [=](auto elements) {
+        return launch_sum_chunks(elements, values, sums, pixels, channels, map);
+    });
 }
 
 Status cuda_fill_random(void *values, DataType type, int64_t count, uint32_t seed) {
-    return type == DATA_BF16 ? cuda_launch("fill_random", fill_random<bf16_t>, blocks_for(count), THREADS, 0,
-                                           (bf16_t *)values, count, seed)
-                             : cuda_launch("fill_random", fill_random<float>, blocks_for(count), THREADS, 0,
-                                           (float *)values, count, seed);
+    return type == DATA_BF16 ? cuda_launch("fill_random", fill_random<bf16_t>, ops_loop_blocks(count),
+                                           OPS_THREADS, 0, (bf16_t *)values, count, seed)
+                             : cuda_launch("fill_random", fill_random<float>, ops_loop_blocks(count),
+                                           OPS_THREADS, 0, (float *)values, count, seed);
 }

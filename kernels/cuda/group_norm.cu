@@ -422,28 +422,22 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
 typedef void (*ForwardKernel)(GroupNormPlan, bool, float, GroupNormTensors);
 typedef void (*BackwardKernel)(GroupNormPlan, bool, GroupNormBackwardTensors);
 
+template <typename T, int V> ForwardKernel forward_of(Elements<T, V>, bool staged) {
+    return staged ? group_norm_kernel<T, V, true> : group_norm_kernel<T, V, false>;
+}
+
+template <typename T, int V> BackwardKernel backward_of(Elements<T, V>, bool staged) {
+    return staged ? group_norm_backward_kernel<T, V, true> : group_norm_backward_kernel<T, V, false>;
+}
+
 ForwardKernel forward_kernel(const GroupNormPlan *plan, bool bf16) {
-    if (bf16 && plan->vector > 1)
-        return plan->staged ? group_norm_kernel<bf16_t, 8, true> : group_norm_kernel<bf16_t, 8, false>;
-    if (bf16)
-        return plan->staged ? group_norm_kernel<bf16_t, 1, true> : group_norm_kernel<bf16_t, 1, false>;
-    if (plan->vector > 1)
-        return plan->staged ? group_norm_kernel<float, 4, true> : group_norm_kernel<float, 4, false>;
-    return plan->staged ? group_norm_kernel<float, 1, true> : group_norm_kernel<float, 1, false>;
+    return for_elements(bf16, plan->vector > 1,
+                        [=](auto elements) { return forward_of(elements, plan->staged); });
 }
 
 BackwardKernel backward_kernel(const GroupNormPlan *plan, bool bf16) {
-    if (bf16 && plan->vector > 1)
-        return plan->staged ? group_norm_backward_kernel<bf16_t, 8, true>
-                            : group_norm_backward_kernel<bf16_t, 8, false>;
-    if (bf16)
-        return plan->staged ? group_norm_backward_kernel<bf16_t, 1, true>
-                            : group_norm_backward_kernel<bf16_t, 1, false>;
-    if (plan->vector > 1)
-        return plan->staged ? group_norm_backward_kernel<float, 4, true>
-                            : group_norm_backward_kernel<float, 4, false>;
-    return plan->staged ? group_norm_backward_kernel<float, 1, true>
-                        : group_norm_backward_kernel<float, 1, false>;
+    return for_elements(bf16, plan->vector > 1,
+                        [=](auto elements) { return backward_of(elements, plan->staged); });
 }
 
 unsigned norm_blocks(const GroupNormPlan *plan, int64_t samples) {

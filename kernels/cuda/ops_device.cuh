@@ -66,6 +66,16 @@ template <> struct Access<bf16_t, 8> {
     }
 };
 
+/* Elements of T, V to an access, as a value that a function template deduces them from. */
+template <typename T, int V> struct Elements {};
+
+/* function(Elements<T, V>()), by element type and whether accesses are of 16 bytes or of one element. */
+template <typename Function> auto for_elements(bool bf16, bool wide, Function function) {
+    if (bf16)
+        return wide ? function(Elements<bf16_t, 8>()) : function(Elements<bf16_t, 1>());
+    return wide ? function(Elements<float, 4>()) : function(Elements<float, 1>());
+}
+
 /* Access number `index` of an array in global memory that the kernel only reads. */
 template <typename T, int V> __device__ typename Access<T, V>::Raw load_raw(const T *from, int64_t index) {
     return __ldg(reinterpret_cast<const typename Access<T, V>::Raw *>(from) + index);

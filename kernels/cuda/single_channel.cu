@@ -269,24 +269,24 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
 /* ---- launches ---- */
 
 template <typename T, int V>
-Status launch_expand(const SinglePlan *plan, const float *narrow, const float *weight, const float *bias,
-                     void *wide) {
+Status launch_expand(Elements<T, V>, const SinglePlan *plan, const float *narrow, const float *weight,
+                     const float *bias, void *wide) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections);
     return cuda_launch("single_expand", plan->fast ? expand_kernel<T, V, true> : expand_kernel<T, V, false>,
                        grid, OPS_THREADS, 0, *plan, narrow, weight, bias, static_cast<T *>(wide));
 }
 
 template <typename T, int V>
-Status launch_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
-                     float *narrow) {
+Status launch_reduce(Elements<T, V>, const SinglePlan *plan, const void *wide, const float *weight,
+                     const float *bias, float *narrow) {
     return cuda_launch("single_reduce", plan->fast ? reduce_kernel<T, V> : reduce_any_kernel<T>,
                        (unsigned)plan->blocks, OPS_THREADS, plan->fast ? (size_t)plan->shared_bytes : 0,
                        *plan, static_cast<const T *>(wide), weight, bias, narrow);
 }
 
 template <typename T, int V>
-Status launch_weights(const SinglePlan *plan, const void *wide, const float *narrow, float *dweight,
-                      float *dbias) {
+Status launch_weights(Elements<T, V>, const SinglePlan *plan, const void *wide, const float *narrow,
+                      float *dweight, float *dbias) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections, plan->fast ? 1 : (unsigned)plan->taps);
     return cuda_launch("single_weights",
                        plan->fast ? weights_kernel<T, V, true> : weights_kernel<T, V, false>, grid,
@@ -297,33 +297,21 @@ Status launch_weights(const SinglePlan *plan, const void *wide, const float *nar
 
 extern "C" Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const float *weight,
                                      const float *bias, void *wide) {
-    if (plan->wide_bf16 && plan->vector > 1)
-        return launch_expand<bf16_t, 8>(plan, narrow, weight, bias, wide);
-    if (plan->wide_bf16)
-        return launch_expand<bf16_t, 1>(plan, narrow, weight, bias, wide);
-    if (plan->vector > 1)
-        return launch_expand<float, 4>(plan, narrow, weight, bias, wide);
-    return launch_expand<float, 1>(plan, narrow, weight, bias, wide);
+    return for_elements(plan->wide_bf16, plan->vector > 1, [=](auto elements) {
+        return launch_expand(elements, plan, narrow, weight, bias, wide);
+    });
 }
 
 extern "C" Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight,
                                      const float *bias, float *narrow) {
-    if (plan->wide_bf16 && plan->vector > 1)
-        return launch_reduce<bf16_t, 8>(plan, wide, weight, bias, narrow);
-    if (plan->wide_bf16)
-        return launch_reduce<bf16_t, 1>(plan, wide, weight, bias, narrow);
-    if (plan->vector > 1)
-        return launch_reduce<float, 4>(plan, wide, weight, bias, narrow);
-    return launch_reduce<float, 1>(plan, wide, weight, bias, narrow);
+    return for_elements(plan->wide_bf16, plan->vector > 1, [=](auto elements) {
+        return launch_reduce(elements, plan, wide, weight, bias, narrow);
+    });
 }
 
 extern "C" Status cuda_single_weights(const SinglePlan *plan, const void *wide, const float *narrow,
                                       float *dweight, float *dbias) {
-    if (plan->wide_bf16 && plan->vector > 1)
-        return launch_weights<bf16_t, 8>(plan, wide, narrow, dweight, dbias);
-    if (plan->wide_bf16)
-        return launch_weights<bf16_t, 1>(plan, wide, narrow, dweight, dbias);
-    if (plan->vector > 1)
-        return launch_weights<float, 4>(plan, wide, narrow, dweight, dbias);
-    return launch_weights<float, 1>(plan, wide, narrow, dweight, dbias);
+    return for_elements(plan->wide_bf16, plan->vector > 1, [=](auto elements) {
+        return launch_weights(elements, plan, wide, narrow, dweight, dbias);
+    });
 }

@@ -54,17 +54,14 @@ typedef struct Checkpoint {
  * thread as long as no other thread uses HDF5. */
 Status checkpoint_write(const char *run_directory, const Checkpoint *checkpoint, int keep);
 
-/* Reads and verifies a checkpoint file, or the newest good one of a run directory (or of its checkpoints
- * folder): a damaged newer one is named with its reason in a warning. Tensors come in the order they were
- * written, packed without gaps. Errors (missing, not HDF5, truncated, damaged, another format version):
- * STATUS_BAD_INPUT. Release after use. */
-Status checkpoint_read(const char *path, Checkpoint *out);
+/* Reads and verifies a checkpoint file, or the newest good one of a run's folder (or of its checkpoints/): a
+ * damaged newer one is named with its reason in a warning. path: of the file read; may be NULL. Tensors come
+ * in the order they were written, packed without gaps. Errors (missing, not HDF5, truncated, damaged, another
+ * format version): STATUS_BAD_INPUT. Release after use. */
+Status checkpoint_read(const char *where, Checkpoint *out, char path[FILE_PATH_BYTES]);
 
-/* The path of the newest good checkpoint of a run directory, fully verified. *found is false if there is none
- * yet; if there are some but every one is damaged, that is an error. */
-Status checkpoint_find(const char *run_directory, char path[FILE_PATH_BYTES], bool *found);
-
-/* As checkpoint_find, and reads it: the call for --resume auto. */
+/* The same of a run that may have no checkpoint yet: then *found is false. If there are some but every one is
+ * damaged, that is an error. */
 Status checkpoint_read_newest(const char *run_directory, Checkpoint *out, char path[FILE_PATH_BYTES],
                               bool *found);
 

@@ -174,24 +174,23 @@ Status checkpoint_read_newest(const char *run_directory, Checkpoint *out, char p
     return status == STATUS_OK ? read_newest_in(folder, out, path, found) : status;
 }
 
-Status checkpoint_find(const char *run_directory, char path[FILE_PATH_BYTES], bool *found) {
-    Checkpoint checkpoint = {0};
-    Status status = checkpoint_read_newest(run_directory, &checkpoint, path, found);
-    checkpoint_release(&checkpoint);
-    return status;
-}
-
-Status checkpoint_read(const char *path, Checkpoint *out) {
+Status checkpoint_read(const char *where, Checkpoint *out, char path[FILE_PATH_BYTES]) {
     Status status = STATUS_OK;
     char folder[FILE_PATH_BYTES], chosen[FILE_PATH_BYTES];
-    bool found = false;
+    bool found;
     *out = (Checkpoint){0};
-    if (!file_is_directory(path))
-        return read_file(path, out);
-    TRY(file_join(folder, path, CHECKPOINT_FOLDER));
-    TRY(read_newest_in(file_is_directory(folder) ? folder : path, out, chosen, &found));
+    path = path ? path : chosen;
+    if (!file_is_directory(where)) {
+        snprintf(path, FILE_PATH_BYTES, "%s", where);
+        return read_file(where, out);
+    }
+    TRY(file_join(folder, where, CHECKPOINT_FOLDER));
+    TRY(read_newest_in(file_is_directory(folder) ? folder : where, out, path, &found));
     if (!found)
-        FAIL(STATUS_BAD_INPUT, "%s: no checkpoint (step-*.h5) in this run directory yet", path);
+        FAIL(STATUS_BAD_INPUT,
+             "%s: expected a checkpoint, or a run's folder that has one, found a folder without "
+             "%s/step-*.h5",
+             where, CHECKPOINT_FOLDER);
 done:
     return status;
 }

@@ -55,10 +55,15 @@ refused "unknown sampler" 2 ddmp "ddpm" ddim -- "$program" sample --checkpoint "
 refused "unknown posterior sampler" 2 magic dps_plus guided -- \
     "$program" posterior --checkpoint "$latest" --sampler magic --outputs "$work"
 refused "missing checkpoint" 2 "$work/none.h5" -- "$program" sample --checkpoint "$work/none.h5" --outputs "$work"
+mkdir -p "$work/no-run" "$work/early/checkpoints"
+for command in sample inspect; do
+    refused "$command of a folder that is no run" 2 no-run "without checkpoints/step" -- "$program" $command --checkpoint "$work/no-run"
+    refused "$command of a run without a checkpoint" 2 early "without checkpoints/step" -- "$program" $command --checkpoint "$work/early"
+    refused "$command: setting against the checkpoint" 2 "model.channels .*8, ?16, ?24.*8, ?16, ?32" "leave them out" -- \
+        "$program" $command --checkpoint "$latest" --set "model.channels=[8,16,32]"
+done
 refused "not a checkpoint" 2 train-images-idx3-ubyte -- \
     "$program" sample --checkpoint "$root/data/mnist/train-images-idx3-ubyte" --outputs "$work"
-refused "setting against the checkpoint" 2 model.channels "8, ?16, ?24" "8, ?16, ?32" -- \
-    "$program" sample --checkpoint "$latest" --set "model.channels=[8,16,32]" --outputs "$work"
 refused "resume with another architecture" 2 model.channels -- "${train[@]}" --set "model.channels=[8,16,32]" --run good
 refused "resume from a file of another architecture" 2 model.channels -- \
     "${train[@]}" --set "model.channels=[8,16,32]" --run elsewhere --resume "$latest"

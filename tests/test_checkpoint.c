@@ -111,7 +111,7 @@ static bool has_step(const char *run, int64_t step, const char *suffix) {
 
 static void check_reads(const char *path, int64_t step) {
     Checkpoint expected = make_checkpoint(step), found = {0};
-    CHECK_OK(checkpoint_read(path, &found));
+    CHECK_OK(checkpoint_read(path, &found, NULL));
     CHECK(found.tensor_count == TENSORS && same(&expected, &found));
     checkpoint_release(&expected);
     checkpoint_release(&found);
@@ -124,9 +124,9 @@ static void test_round_trip(const char *scratch) {
     bool found = true;
     Checkpoint c = make_checkpoint(37520), read = {0};
     scratch_folder(scratch, "round_trip", run);
-    CHECK_OK(checkpoint_find(run, path, &found));
+    CHECK_OK(checkpoint_read_newest(run, &read, path, &found));
     CHECK(!found);
-    CHECK_ERROR(checkpoint_read(run, &read), STATUS_BAD_INPUT, "no checkpoint");
+    CHECK_ERROR(checkpoint_read(run, &read, NULL), STATUS_BAD_INPUT, "without checkpoints/step-*.h5");
     CHECK_OK(checkpoint_write(run, &c, 3));
     step_path(run, 37520, "", path);
     CHECK(strstr(path, "step-000037520.h5") != NULL);
@@ -172,7 +172,7 @@ static void test_large_texts(const char *scratch) {
     free(c.provenance_json);
     c.provenance_json = NULL;
     CHECK_OK(checkpoint_write(run, &c, 1));
-    CHECK_OK(checkpoint_read(run, &read));
+    CHECK_OK(checkpoint_read(run, &read, NULL));
     CHECK(read.config_json && strcmp(read.config_json, c.config_json) == 0);
     CHECK(read.provenance_json && read.provenance_json[0] == '\0');
     checkpoint_release(&read);
@@ -218,13 +218,15 @@ static void test_fallback(const char *scratch) {
     check_reads(run, 2);
     CHECK(truncate(middle, 4000) == 0);
     check_reads(run, 1);
-    CHECK_OK(checkpoint_find(run, path, &found));
-    CHECK(found && strstr(path, "step-000000001.h5"));
+    CHECK_OK(checkpoint_read(run, &read, path));
+    CHECK(strstr(path, "step-000000001.h5") != NULL);
+    checkpoint_release(&read);
     step_path(run, 1, "", path);
     overwrite(path, "", 0);
-    CHECK_ERROR(checkpoint_find(run, path, &found), STATUS_BAD_INPUT, "no usable checkpoint among the 3");
+    CHECK_ERROR(checkpoint_read_newest(run, &read, path, &found), STATUS_BAD_INPUT,
+                "no usable checkpoint among the 3");
     CHECK(!found && strstr(status_message(), "step-000000001.h5"));
-    CHECK_ERROR(checkpoint_read(run, &read), STATUS_BAD_INPUT, "no usable checkpoint among the 3");
+    CHECK_ERROR(checkpoint_read(run, &read, NULL), STATUS_BAD_INPUT, "no usable checkpoint among the 3");
     CHECK(!read.parameters);
     write_step(run, 3, 1); /* and training goes on from there */
     check_reads(run, 3);
@@ -244,14 +246,14 @@ static void test_file_lock(const char *scratch) {
     if (locking && strcmp(locking, "TRUE") != 0)
         printf("HDF5_USE_FILE_LOCKING is %s: the refused lock is not tested\n", locking);
     else
-        CHECK_ERROR(checkpoint_read(run, &read), STATUS_FAILURE, "HDF5_USE_FILE_LOCKING=FALSE");
+        CHECK_ERROR(checkpoint_read(run, &read, NULL), STATUS_FAILURE, "HDF5_USE_FILE_LOCKING=FALSE");
     CHECK(close(descriptor) == 0);
     check_reads(run, 2);
 }
 
 static void check_refused(const char *path, const char *text) {
     Checkpoint read = {0};
-    CHECK_ERROR(checkpoint_read(path, &read), STATUS_BAD_INPUT, text);
+    CHECK_ERROR(checkpoint_read(path, &read, NULL), STATUS_BAD_INPUT, text);
     CHECK(!read.parameters && !read.tensors);
     CHECK(strstr(status_message(), path) && !strchr(status_message(), '\n'));
 }
@@ -350,7 +352,7 @@ static void test_damage(const char *scratch, long stride) {
                          : rng_bounded(rng_key(1, RNG_TEST, 1, 0), (uint32_t)i, (uint32_t)(8 * length));
         char flipped = (char)(bytes[bit / 8] ^ 1 << (bit % 8));
         CHECK(pwrite(descriptor, &flipped, 1, (off_t)(bit / 8)) == 1);
-        if (checkpoint_read(path, &read) == STATUS_OK) {
+        if (checkpoint_read(path, &read, NULL) == STATUS_OK) {
             harmless++;
             CHECK(same(&expected, &read));
         } else {

@@ -67,7 +67,7 @@ static Checkpoint make_checkpoint(int64_t step, float *values, TensorInfo *tenso
 
 static void check_newest(const char *run, int64_t step) {
     Checkpoint read = {0};
-    CHECK_OK(checkpoint_read(run, &read));
+    CHECK_OK(checkpoint_read(run, &read, NULL));
     CHECK(read.step == step && read.parameters && read.parameters[1] == (float)(1 + step));
     checkpoint_release(&read);
 }

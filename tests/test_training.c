@@ -295,7 +295,7 @@ static void write_checkpoint(const Rig *rig, const Trainer *trainer, const char 
 static void read_checkpoint(const Rig *rig, const char *run, Checkpoint *checkpoint) {
     *checkpoint = (Checkpoint){0};
     if (is_root(rig))
-        CHECK_OK(checkpoint_read(run, checkpoint));
+        CHECK_OK(checkpoint_read(run, checkpoint, NULL));
 }
 
 static Status restore(const Rig *rig, Trainer *trainer, const Checkpoint *checkpoint) {
@@ -405,7 +405,7 @@ static void test_background_write(const Rig *rig) {
     }
     CHECK_OK(trainer_step(trainer, false, &report)); /* while the third is being written */
     CHECK_OK(checkpointer_wait(&checkpointer));
-    CHECK_OK(checkpoint_read(run, &checkpoint));
+    CHECK_OK(checkpoint_read(run, &checkpoint, NULL));
     CHECK(checkpoint.step == 3);
     CHECK_OK(trainer_restore(restored, &checkpoint, run));
     checkpoint_release(&checkpoint);
@@ -443,12 +443,12 @@ static void test_failed_write(const Rig *rig) {
     CHECK(!checkpointer.running && !checkpointer.snapshot.parameters);
 
     CHECK(remove(folder) == 0 && rename(aside, folder) == 0);
-    CHECK_OK(checkpoint_read(run, &checkpoint));
+    CHECK_OK(checkpoint_read(run, &checkpoint, NULL));
     CHECK(checkpoint.step == 1);
     checkpoint_release(&checkpoint);
     CHECK_OK(checkpointer_start(&checkpointer, trainer));
     CHECK_OK(checkpointer_wait(&checkpointer));
-    CHECK_OK(checkpoint_read(run, &checkpoint));
+    CHECK_OK(checkpoint_read(run, &checkpoint, NULL));
     CHECK(checkpoint.step == 2);
     checkpoint_release(&checkpoint);
     trainer_destroy(trainer);

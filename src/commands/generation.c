@@ -15,13 +15,7 @@
 static Status merge_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
     Status status = STATUS_OK;
     Config stored, *asked = &session->arguments.config;
-    char text[512];
-    config_defaults(&stored);
-    TRY(config_from_json(&stored, checkpoint->config_json, path));
-    if (config_conflicts(asked, &stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
-        FAIL(STATUS_BAD_INPUT,
-             "%s: settings contradict the checkpoint: %s; leave them out to use the checkpoint's", path,
-             text);
+    TRY(session_stored_configuration(session, checkpoint, path, &stored));
     config_copy_flagged(asked, &stored, CONFIG_CHECKPOINT);
     TRY(config_check(asked));
 done:
@@ -46,29 +40,10 @@ done:
     return status;
 }
 
-static bool is_run_directory(const char *path) {
-    char checkpoints[FILE_PATH_BYTES];
-    return file_join(checkpoints, path, "checkpoints") == STATUS_OK && file_is_directory(checkpoints);
-}
-
 static Status load_on_root(Session *session, TrainedModel *model) {
     Status status = STATUS_OK;
     Checkpoint checkpoint = {0};
-    const char *path = session->arguments.checkpoint;
-    bool found = true;
-    if (file_is_directory(path)) {
-        TRY(checkpoint_read_newest(path, &checkpoint, model->path, &found));
-        if (!found && !is_run_directory(path))
-            FAIL(STATUS_BAD_INPUT,
-                 "--checkpoint %s: expected a checkpoint or a run's folder, found a folder without "
-                 "checkpoints/; runs are the folders below --outputs",
-                 path);
-        if (!found)
-            FAIL(STATUS_BAD_INPUT, "--checkpoint %s: this run directory has no checkpoint yet", path);
-    } else {
-        snprintf(model->path, sizeof model->path, "%s", path);
-        TRY(checkpoint_read(path, &checkpoint));
-    }
+    TRY(checkpoint_read(session->arguments.checkpoint, &checkpoint, model->path));
     TRY(merge_configuration(session, &checkpoint, model->path));
     model->step = checkpoint.step;
     model->height = checkpoint.height;

@@ -21,36 +21,6 @@ static void print_heading(const char *text) {
 
 /* ---- a checkpoint ---- */
 
-/* The named checkpoint file, or the newest good one of a run directory. */
-static Status read_checkpoint(const char *where, char path[FILE_PATH_BYTES], Checkpoint *checkpoint) {
-    Status status = STATUS_OK;
-    bool found;
-    if (file_is_directory(where)) {
-        TRY(checkpoint_read_newest(where, checkpoint, path, &found));
-        if (!found)
-            FAIL(STATUS_BAD_INPUT, "--checkpoint %s: this run directory has no checkpoint yet", where);
-    } else {
-        snprintf(path, FILE_PATH_BYTES, "%s", where);
-        TRY(checkpoint_read(path, checkpoint));
-    }
-done:
-    return status;
-}
-
-/* The stored configuration becomes the one in force; a setting that contradicts its network is refused. */
-static Status take_configuration(Config *config, const Checkpoint *checkpoint, const char *path) {
-    Status status = STATUS_OK;
-    Config stored;
-    char text[512];
-    config_defaults(&stored);
-    TRY(config_from_json(&stored, checkpoint->config_json, path));
-    if (config_conflicts(config, &stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
-        FAIL(STATUS_BAD_INPUT, "%s: settings contradict the checkpoint: %s", path, text);
-    *config = stored;
-done:
-    return status;
-}
-
 static void print_state(const Checkpoint *checkpoint, const char *path) {
     printf("checkpoint          %s\n", path);
     printf("step                %lld (epoch %lld, step %lld in it)\n", (long long)checkpoint->step,
@@ -152,14 +122,15 @@ static Status print_schematic(const Graph *graph) {
 static Status inspect(Session *session) {
     Status status = STATUS_OK;
     Arguments *arguments = &session->arguments;
-    Config *config = &arguments->config;
+    Config *config = &arguments->config, stored;
     Checkpoint checkpoint = {0};
     int64_t height = INSPECT_IMAGE_SIZE, width = INSPECT_IMAGE_SIZE;
     Graph *graph = NULL;
     char path[FILE_PATH_BYTES];
     if (arguments->checkpoint) {
-        TRY(read_checkpoint(arguments->checkpoint, path, &checkpoint));
-        TRY(take_configuration(config, &checkpoint, path));
+        TRY(checkpoint_read(arguments->checkpoint, &checkpoint, path));
+        TRY(session_stored_configuration(session, &checkpoint, path, &stored));
+        *config = stored;
         height = checkpoint.height;
         width = checkpoint.width;
     }

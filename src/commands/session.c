@@ -222,6 +222,20 @@ static bool is_listed(const char *list, const char *word) {
     return false;
 }
 
+Status session_stored_configuration(const Session *session, const Checkpoint *checkpoint, const char *path,
+                                    Config *stored) {
+    Status status = STATUS_OK;
+    char text[512];
+    config_defaults(stored);
+    TRY(config_from_json(stored, checkpoint->config_json, path));
+    if (config_conflicts(&session->arguments.config, stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
+        FAIL(STATUS_BAD_INPUT,
+             "%s: settings contradict the checkpoint: %s; leave them out to use the checkpoint's", path,
+             text);
+done:
+    return status;
+}
+
 void session_compare_provenance(const Session *session, const char *provenance_json, const char *path) {
     const struct {
         const char *name, *now;

@@ -43,6 +43,11 @@ void session_build(char text[SESSION_BUILD_BYTES]);
  * Collective. */
 Status session_provenance(const Session *session, char **json);
 
+/* The configuration in a checkpoint (at `path`). STATUS_BAD_INPUT: a setting of this session contradicts its
+ * network. */
+Status session_stored_configuration(const Session *session, const Checkpoint *checkpoint, const char *path,
+                                    Config *stored);
+
 /* Warns if a run goes on from a file (at `path`) of another build, library or processor, as its provenance
  * tells: then it differs in its last bits from a run left alone. Rank 0. */
 void session_compare_provenance(const Session *session, const char *provenance_json, const char *path);

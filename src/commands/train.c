@@ -58,8 +58,7 @@ static Status find_checkpoint(const Session *session, Checkpoint *checkpoint, ch
     } else if (strcmp(resume, "auto") == 0) {
         TRY(checkpoint_read_newest(session->run.path, checkpoint, path, found));
     } else {
-        snprintf(path, FILE_PATH_BYTES, "%s", resume);
-        TRY(checkpoint_read(resume, checkpoint));
+        TRY(checkpoint_read(resume, checkpoint, path));
         *found = true;
     }
     if (*found)

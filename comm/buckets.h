@@ -21,6 +21,9 @@ typedef struct Buckets {
     int started; /* buckets of this round that travel */
 } Buckets;
 
+/* Elements of a bucket of so many MiB: a multiple of 64, at least those, so that each begins aligned. */
+int64_t buckets_elements(double mib, CommType type);
+
 /* Cuts data[0, total) into buckets of at most bucket_elements; owned by the caller. Not collective. */
 Status buckets_create(Buckets *buckets, Comm *comm, BucketData data, int64_t total, int64_t bucket_elements);
 void buckets_release(Buckets *buckets); /* accepts a zeroed struct */

@@ -52,8 +52,9 @@ struct PreparedOp {
     /* Layouts of parameters among the inputs (kernels without `pack`) and of their gradients among the
      * outputs; parts = 0: plain. run's pointers are to memory of these layouts, 64-byte aligned. */
     ParameterLayout input_layouts[OP_MAX_INPUTS], output_layouts[OP_MAX_OUTPUTS];
-    const char
-        *implementation; /* for per-op tables where the kernel chose one, "winograd"; NULL: it did not */
+    /* For people, where the kernel chose one: "winograd", or NULL. Results have the same bits where this, the
+     * description and the backend's are equal. */
+    const char *implementation;
 };
 
 /* ---- fused routines. Every pointer is the backend's memory, also those to single numbers and structs: what

@@ -216,6 +216,12 @@ static void test_buckets_of(Comm *comm, int64_t total, int64_t bucket_elements) 
     free(data);
 }
 
+static void test_bucket_elements(void) {
+    CHECK(buckets_elements(8, COMM_INT64) == 1 << 20 && buckets_elements(8, COMM_FLOAT32) == 2 << 20);
+    CHECK(buckets_elements(0.03, COMM_BFLOAT16) == 15680); /* 15728.6 */
+    CHECK(buckets_elements(1e-9, COMM_FLOAT32) == 64);
+}
+
 /* Small whole numbers: exact in any order. */
 static void test_float_buckets(Comm *comm) {
     enum { TOTAL = 10007, BUCKET = 3000 };
@@ -240,6 +246,7 @@ static void test_float_buckets(Comm *comm) {
 }
 
 static void test_buckets(Comm *comm) {
+    test_bucket_elements();
     test_float_buckets(comm);
     test_buckets_of(comm, 41, 1);
     test_buckets_of(comm, 1000, 7);      /* does not divide */

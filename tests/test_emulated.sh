@@ -69,6 +69,22 @@ check "float sums, 2 ranks: recorded as queued" same float2 queued2
 check "sums in bf16, 2 ranks" train 2 halves2 $steps fp32 0 --set train.gradient_sum=bf16
 check "sums in bf16, 2 ranks: together" near fp32-0 halves2 100
 
+# --- ranks, and parts of a run, that compute with other engines are named
+other=$work/other
+mkdir "$other"
+cp -r "$XDG_CACHE_HOME/ddpm_mpi" "$other/"
+sed -i '/f32/{s/"20"/"30:2=0"/;t;s/"30:2=0"/"20"/}' "$other"/ddpm_mpi/*.jsonl
+# shellcheck disable=SC2016
+printf '#!/bin/sh\n[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export XDG_CACHE_HOME=%s\nexec %s "$@"\n' "$other" "$program" >"$work/unlike.sh"
+chmod +x "$work/unlike.sh"
+program=$work/unlike.sh train 2 unlike $steps fp32 4 >"$work/unlike.log" 2>&1
+check "ranks with other engines: a warning" grep -q "warning: rank 1 on .* differs from rank 0 on .*; kernels " "$work/unlike.log"
+cp -r "$work/fp32-4" "$work/resumed"
+train 1 resumed $((steps + 1)) fp32 4 >"$work/resumed.log" 2>&1
+check "resumed with the same engines: no warning" test "$(grep -c -e warning -e error "$work/resumed.log")" -eq 0
+XDG_CACHE_HOME=$other train 1 resumed $((steps + 2)) fp32 4 >"$work/resumed.log" 2>&1
+check "resumed with other engines: a warning" grep -q "warning: .*was written by .*: kernels was " "$work/resumed.log"
+
 # --- rank 1 is killed, and the launcher lets the others go on: they see it by NCCL's error, or by its silence
 
 # killed NAME MESSAGE: rank 0 ends by itself with this message

@@ -11,6 +11,7 @@
  * Where one side has a single channel, loops of our own compute the op instead. */
 #include "kernels/cuda/convolution_cudnn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/cuda/convolution_loops.h"
@@ -116,7 +117,17 @@ typedef struct State {
     CudnnConvolution convolution;
     const CudnnPlan *plan; /* borrowed from the context */
     const OpPass *pass;
+    char implementation[CUDNN_ENGINE_BYTES + 32]; /* "cudnn:tensor_cores 17:2=1,13=0" */
 } State;
+
+static void describe_plan(State *state) {
+    const CudnnPlan *plan = state->plan;
+    char engine[CUDNN_ENGINE_BYTES];
+    cudnn_engine_format(&plan->engine, engine);
+    snprintf(state->implementation, sizeof state->implementation, "cudnn%s%s %s",
+             plan->tensor_cores ? ":tensor_cores" : "",
+             plan->epilogue == state->convolution.epilogue ? "" : ":separate", engine);
+}
 
 static int64_t tap_count(const CudnnConvolution *c) {
     return (int64_t)c->kernel * c->kernel;
@@ -187,7 +198,8 @@ static Status prepare(PreparedOp *op) {
     (void)convolution_from_op(&op->description, context->tf32, &state->convolution);
     const CudnnConvolution *c = &state->convolution;
     TRY(cudnn_plans_get(context->plans, c, &state->plan));
-    op->implementation = state->plan->tensor_cores ? "cudnn:tensor_cores" : "cudnn";
+    describe_plan(state);
+    op->implementation = state->implementation;
     op->scratch_bytes = state->plan->workspace_bytes + BLOCK_ALIGNMENT; /* for an aligned start */
     TRY(set_layouts(op, state));
 done:

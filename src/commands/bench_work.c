@@ -297,7 +297,6 @@ Status bench_allreduce_create(BenchWork *work) {
     Status status = STATUS_OK;
     const Config *config = &work->session->arguments.config;
     UnetOptions unet = unet_options(config, 1, BENCH_IMAGE_SIZE, BENCH_IMAGE_SIZE);
-    int64_t bucket_elements = (int64_t)(config->train_bucket_mib * 1048576.0 / sizeof(int64_t));
     Graph *graph = NULL;
     ReduceState *s = NULL;
     TRY(ALLOCATE(&s, 1));
@@ -308,7 +307,7 @@ Status bench_allreduce_create(BenchWork *work) {
     s->count = work->parameter_count = graph->parameter_elements;
     TRY(ALLOCATE(&s->data, s->count));
     TRY(buckets_create(&s->buckets, work->session->comm, (BucketData){s->data, COMM_INT64, false}, s->count,
-                       bucket_elements > 0 ? bucket_elements : 1));
+                       buckets_elements(config->train_bucket_mib, COMM_INT64)));
     work->step = reduce_step;
     work->prepare = reduce_prepare;
     work->reduced_bytes = s->count * (int64_t)sizeof(int64_t);

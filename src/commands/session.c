@@ -60,7 +60,7 @@ static Status start_backend(const Session *session) {
     return session->backend->start ? session->backend->start(&place) : STATUS_OK;
 }
 
-enum { BUILD_BYTES = SESSION_BUILD_BYTES + 384, HOST_BYTES = 64 };
+enum { KERNELS_BYTES = 17, BUILD_BYTES = SESSION_BUILD_BYTES + 384 + KERNELS_BYTES, HOST_BYTES = 64 };
 
 typedef struct RankPlace {
     char host[HOST_BYTES];
@@ -206,11 +206,20 @@ void session_build(char text[SESSION_BUILD_BYTES]) {
              __VERSION__);
 }
 
+/* The network's kernels, "" without one. */
+static void describe_kernels(const Network *network, char kernels[KERNELS_BYTES]) {
+    kernels[0] = '\0';
+    if (network)
+        snprintf(kernels, KERNELS_BYTES, "%016llx", (unsigned long long)network_kernels_checksum(network));
+}
+
 /* What must be equal on all ranks for equal bits. */
-static void describe_build(const Session *session, char build[BUILD_BYTES]) {
-    char program[SESSION_BUILD_BYTES];
+static void describe_build(const Session *session, const Network *network, char build[BUILD_BYTES]) {
+    char program[SESSION_BUILD_BYTES], kernels[KERNELS_BYTES];
     session_build(program);
-    snprintf(build, BUILD_BYTES, "%s; %s", program, session->backend->description);
+    describe_kernels(network, kernels);
+    snprintf(build, BUILD_BYTES, "%s; %s%s%s", program, session->backend->description,
+             network ? "; kernels " : "", kernels);
 }
 
 /* Whether a space-separated list has this word. */
@@ -236,20 +245,23 @@ done:
     return status;
 }
 
-void session_compare_provenance(const Session *session, const char *provenance_json, const char *path) {
+void session_compare_provenance(const Session *session, const Network *network, const char *provenance_json,
+                                const char *path) {
+    char kernels[KERNELS_BYTES];
+    describe_kernels(network, kernels);
     const struct {
         const char *name, *now;
     } entries[] = {
-        {"version", DDPM_MPI_VERSION},
-        {"commit", DDPM_MPI_COMMIT},
-        {"compiler", __VERSION__},
-        {"libraries", session->backend->description},
+        {"version", DDPM_MPI_VERSION}, {"commit", DDPM_MPI_COMMIT},
+        {"compiler", __VERSION__},     {"libraries", session->backend->description},
+        {"kernels", kernels},
     };
     char text[1024] = "", then[BUILD_BYTES];
     size_t used = 0;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         named_value_text(provenance_json, entries[i].name, then, sizeof then);
-        if (strcmp(then, entries[i].now) != 0 && used < sizeof text)
+        bool known = then[0] != '\0'; /* a file of an earlier version has no kernels */
+        if (known && strcmp(then, entries[i].now) != 0 && used < sizeof text)
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s was \"%s\", is \"%s\"",
                                      used ? "; " : "", entries[i].name, then, entries[i].now);
     }
@@ -260,12 +272,14 @@ void session_compare_provenance(const Session *session, const char *provenance_j
             path, text);
 }
 
-Status session_provenance(const Session *session, char **json) {
+Status session_provenance(const Session *session, const Network *network, char **json) {
     Status status = STATUS_OK;
     int size = comm_size(session->comm);
-    char build[BUILD_BYTES] = "", host[HOST_BYTES] = "", *builds = NULL, *hosts = NULL, *host_list = NULL;
+    char build[BUILD_BYTES] = "", kernels[KERNELS_BYTES], host[HOST_BYTES] = "", *builds = NULL,
+         *hosts = NULL, *host_list = NULL;
     *json = NULL;
-    describe_build(session, build);
+    describe_build(session, network, build);
+    describe_kernels(network, kernels);
     host_name(host);
     if (session->root) {
         TRY(ALLOCATE(&builds, (int64_t)size * BUILD_BYTES));
@@ -293,6 +307,7 @@ Status session_provenance(const Session *session, char **json) {
         value_text("compiler", __VERSION__),
         value_text("backend", session->backend->name),
         value_text("libraries", session->backend->description),
+        value_text("kernels", kernels),
         value_text("communication", comm_description(session->comm)),
         value_integer("ranks", size),
         value_integer("threads", session->threads),

@@ -6,7 +6,7 @@
 #include "commands/arguments.h"
 #include "io/checkpoint.h"
 #include "io/run_directory.h"
-#include "kernels/backend.h"
+#include "model/network.h"
 
 enum { SESSION_BUILD_BYTES = 256 };
 
@@ -38,19 +38,20 @@ Status session_write_config(const Session *session);
 /* "VERSION; COMMIT; compiler VERSION". */
 void session_build(char text[SESSION_BUILD_BYTES]);
 
-/* Version, commit, compiler, libraries, instruction set, hosts and ranks as a JSON object, owned by the
- * caller; NULL on other ranks than 0. Ranks whose builds or processors differ are named in a warning.
- * Collective. */
-Status session_provenance(const Session *session, char **json);
+/* Version, commit, compiler, libraries, instruction set, the network's kernels (NULL: none), hosts and ranks
+ * as a JSON object, owned by the caller; NULL on other ranks than 0. Ranks whose builds, processors or
+ * kernels differ are named in a warning. Collective. */
+Status session_provenance(const Session *session, const Network *network, char **json);
 
 /* The configuration in a checkpoint (at `path`). STATUS_BAD_INPUT: a setting of this session contradicts its
  * network. */
 Status session_stored_configuration(const Session *session, const Checkpoint *checkpoint, const char *path,
                                     Config *stored);
 
-/* Warns if a run goes on from a file (at `path`) of another build, library or processor, as its provenance
- * tells: then it differs in its last bits from a run left alone. Rank 0. */
-void session_compare_provenance(const Session *session, const char *provenance_json, const char *path);
+/* Warns if a run goes on from a file (at `path`) of another build, library or processor, or with other
+ * kernels, as its provenance tells: then it differs in its last bits from a run left alone. Rank 0. */
+void session_compare_provenance(const Session *session, const Network *network, const char *provenance_json,
+                                const char *path);
 
 /* Prints what runs where: one line. */
 void session_announce(const Session *session);

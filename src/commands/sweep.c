@@ -224,7 +224,8 @@ static Status run_sweep(Session *session) {
     run->session = session;
     TRY(prepare(run));
     TRY(sweep_open(run));
-    TRY(session_provenance(session, &run->provenance)); /* a warning of unlike ranks must not come too late */
+    /* before the work: it warns of unlike ranks */
+    TRY(session_provenance(session, run->generator.network, &run->provenance));
     if (run->complete) {
         TRY(finish_again(run));
         goto done;

@@ -85,7 +85,7 @@ static Status resume(TrainRun *run) {
              (long long)run->trainer->progress.step, (long long)run->trainer->progress.epoch);
     run->last_checkpoint_step = run->trainer->progress.step;
     if (session->root && !trainer_is_finished(run->trainer))
-        session_compare_provenance(session, checkpoint.provenance_json, path);
+        session_compare_provenance(session, run->trainer->network, checkpoint.provenance_json, path);
 done:
     checkpoint_release(&checkpoint);
     return status;
@@ -317,7 +317,7 @@ static Status prepare(TrainRun *run) {
     TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
                        session->threads));
     TRY(session_open_run(session, true));
-    TRY(session_provenance(session, &run->provenance));
+    TRY(session_provenance(session, run->trainer->network, &run->provenance));
     TRY(resume(run));
     announce(run);
     TRY(session_write_config(session));

@@ -2,10 +2,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/team.h"
+#include "io/checksum.h"
 
 /* The nodes [first, end) and their recording. */
 typedef struct Pass {
@@ -103,6 +105,17 @@ done:
     }
     *result = network;
     return status;
+}
+
+uint64_t network_kernels_checksum(const Network *network) {
+    Checksum checksum = checksum_start();
+    for (int n = 0; n < network->plan.node_count; n++) {
+        const PreparedOp *op = &network->ops[n];
+        const char *implementation = op->implementation ? op->implementation : "";
+        checksum_add(&checksum, op->kernel->name, strlen(op->kernel->name));
+        checksum_add(&checksum, implementation, strlen(implementation));
+    }
+    return checksum_value(&checksum);
 }
 
 static void release_recordings(Network *network) {

@@ -50,6 +50,10 @@ typedef struct NetworkOptions {
 Status network_create(Network **network, const NetworkOptions *options);
 void network_destroy(Network *network);
 
+/* Checksum of which implementations run the nodes: where it and the backend's description are equal, so are
+ * the bits of all results. */
+uint64_t network_kernels_checksum(const Network *network);
+
 /* Initial parameters, PyTorch's default distributions but for the output convolution's zeros, keyed by (seed,
  * parameter name's place in the network, element): host memory (graph->parameter_elements). */
 void network_initialise(const Graph *graph, uint64_t seed, float *parameters);

@@ -68,9 +68,9 @@ static Status create_sums(Shards *shards, const ShardsOptions *options) {
     Traveller t = traveller(shards);
     if (!device && !backend->host_memory && comm_size(shards->comm) > 1)
         TRY(ALLOCATE((char **)&shards->on_host, (int64_t)traveller_bytes(shards)));
-    int64_t bucket = (int64_t)(options->bucket_mib * 1048576.0 / (double)t.element_bytes);
     BucketData data = {shards->on_host ? shards->on_host : t.memory, t.type, device};
-    TRY(buckets_create(&shards->buckets, shards->comm, data, t.count, bucket < 1 ? 1 : bucket));
+    TRY(buckets_create(&shards->buckets, shards->comm, data, t.count,
+                       buckets_elements(options->bucket_mib, t.type)));
     network->range_ends = shards->buckets.begin + 1;
     network->range_count = shards->gradient && device ? shards->buckets.count : 0;
 done:

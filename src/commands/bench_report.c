@@ -86,12 +86,27 @@ static double step_flops(const BenchWork *work, const BenchResult *result) {
 
 /* ---- for people ---- */
 
+static void print_ops(const BenchResult *result, int op_count, const BenchOp *ops) {
+    double total = total_seconds(op_count, ops);
+    size_t kernel = 0, shape = 0; /* columns as wide as their longest text */
+    for (int i = 0; i < op_count; i++) {
+        kernel = strlen(ops[i].kernel) > kernel ? strlen(ops[i].kernel) : kernel;
+        shape = strlen(ops[i].shape) > shape ? strlen(ops[i].shape) : shape;
+    }
+    printf("\nops of rank 0, %lld further steps: seconds per step summed over its threads, GFLOP/s of one "
+           "thread\n",
+           (long long)result->profiled_steps);
+    printf("%-*s %-*s %6s %10s %9s %7s\n", (int)kernel, "kernel", (int)shape, "shape", "calls", "seconds",
+           "GFLOP/s", "share");
+    for (int i = 0; i < op_count; i++)
+        printf("%-*s %-*s %6lld %10.6f %9.2f %6.2f%%\n", (int)kernel, ops[i].kernel, (int)shape, ops[i].shape,
+               (long long)ops[i].calls, ops[i].seconds, gflops_of(&ops[i]), 100 * ops[i].seconds / total);
+}
+
 void bench_print_table(const BenchWork *work, const BenchResult *result, int op_count, const BenchOp *ops) {
     char text[DESCRIBE_NUMBER_BYTES];
-    double total = total_seconds(op_count, ops);
     printf("%s: median %.6g s per step (min %.6g, mean %.6g, max %.6g; interquartile range %.1f %% of the "
-           "median; %lld "
-           "steps after %lld)\n",
+           "median; %lld steps after %lld)\n",
            work->session->arguments.word, result->median_s, result->min_s, result->mean_s, result->max_s,
            100 * result->spread, (long long)result->steps, (long long)result->warmup);
     printf("parameters  %s\n", describe_number(work->parameter_count, text));
@@ -112,15 +127,8 @@ void bench_print_table(const BenchWork *work, const BenchResult *result, int op_
     for (int i = 0; i < result->phase_count; i++)
         printf("  %-10s %12.6f s %6.1f %%\n", result->phases[i].name, result->phases[i].seconds,
                100 * result->phases[i].seconds / result->mean_s);
-    if (op_count == 0)
-        return;
-    printf("\nops of rank 0, %lld further steps: seconds per step summed over its threads, GFLOP/s of one "
-           "thread\n",
-           (long long)result->profiled_steps);
-    printf("%-36s %-48s %6s %10s %9s %7s\n", "kernel", "shape", "calls", "seconds", "GFLOP/s", "share");
-    for (int i = 0; i < op_count; i++)
-        printf("%-36s %-48s %6lld %10.6f %9.2f %6.2f%%\n", ops[i].kernel, ops[i].shape,
-               (long long)ops[i].calls, ops[i].seconds, gflops_of(&ops[i]), 100 * ops[i].seconds / total);
+    if (op_count > 0)
+        print_ops(result, op_count, ops);
 }
 
 /* ---- for programs ---- */

@@ -177,8 +177,8 @@ static void tell_progress(void *context, int64_t done, int64_t total) {
     char text[32];
     double elapsed = clock_seconds() - progress->start, share = (double)done / (double)total;
     if (!progress->request->quiet && done < total)
-        log_progress(false, "%s: %3.0f %% of %lld images, %s left", progress->request->sampler, 100 * share,
-                     (long long)progress->request->count,
+        log_progress(false, "%s: %3.0f %% of %lld image%s, %s left", progress->request->sampler, 100 * share,
+                     (long long)progress->request->count, log_plural(progress->request->count),
                      log_duration(done > 0 ? elapsed * (1 - share) / share : -1, text));
     if (progress->request->progress)
         progress->request->progress(progress->request->progress_context, done, total);

@@ -79,8 +79,7 @@ static Status check_fractions(const Config *config, int64_t pixels) {
             if (earlier == observed)
                 FAIL(STATUS_BAD_INPUT,
                      "sweep.fractions: expected fractions that observe different numbers of pixels, found "
-                     "%.15g "
-                     "and %.15g, which both observe %lld of %lld",
+                     "%.15g and %.15g, which both observe %lld of %lld",
                      values[j], values[i], (long long)observed, (long long)pixels);
         }
     }

@@ -132,7 +132,7 @@ static ncclResult_t check_config(const ncclConfig_t *config) {
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id, int rank,
                                     ncclConfig_t *config) {
-    ncclResult_t result = config ? check_config(config) : ncclSuccess;
+    ncclResult_t result = check_config(config);
     Segment *segment;
     *comm = NULL;
     if (result != ncclSuccess)
@@ -155,10 +155,6 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id,
     **comm = (struct ncclComm){.rank = rank, .size = size, .segment = segment, .next = communicators};
     communicators = *comm;
     return ncclSuccess;
-}
-
-ncclResult_t ncclCommInitRank(ncclComm_t *comm, int size, ncclUniqueId id, int rank) {
-    return ncclCommInitRankConfig(comm, size, id, rank, NULL);
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {

@@ -1,5 +1,6 @@
 # Sourced by the tests that run the program:  . program.sh PROGRAM
-# Gives: program, root, work (a temporary folder), python, ranks(), kill_job(), pid_of(), check(), refused(), skip(), finish().
+# Gives: program, root, work (a temporary folder), python, ranks(), wait_for_checkpoint(),
+# kill_job(), pid_of(), same_run(), check(), refused(), skip(), finish().
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -29,6 +30,23 @@ ranks() {
         mpi_command "$count"
         timeout 180 "${MPIRUN[@]}" "$program" "$@"
     fi
+}
+
+# wait_for_checkpoint RUN: until it has one, so that what comes next meets a run under way. It is the background $job.
+wait_for_checkpoint() {
+    local tenths
+    for ((tenths = 0; tenths < 600; tenths++)); do
+        [ ! -e "$work/$1/checkpoints/latest.h5" ] || return 0
+        kill -0 "$job" 2>/dev/null || return 1
+        sleep 0.1
+    done
+    return 1
+}
+
+# same_run RUN RUN: every bit of the newest checkpoints, and every step
+same_run() {
+    $python "$root/tests/compare_h5.py" --attributes step,epoch "$work/$1/checkpoints/latest.h5" \
+        "$work/$2/checkpoints/latest.h5" && $python "$root/tests/compare_steps.py" "$work/$1/steps.jsonl" "$work/$2/steps.jsonl"
 }
 
 # kill_job: SIGKILL to the background command $job, a launcher or one process, and to its children

@@ -21,11 +21,6 @@ train() {
         --set "train.max_steps=$steps" --run "$run" "$@"
 }
 
-same() { # RUN RUN: bits of the checkpoints, and every step
-    $python "$root/tests/compare_h5.py" --attributes step,epoch "$work/$1/checkpoints/latest.h5" \
-        "$work/$2/checkpoints/latest.h5" && $python "$root/tests/compare_steps.py" "$work/$1/steps.jsonl" "$work/$2/steps.jsonl"
-}
-
 near() { # RUN RUN [TIMES]: losses to rounding
     $python "$root/tools/gpu_check.py" losses "$work/$1/steps.jsonl" "$work/$2/steps.jsonl" "${3:-1}"
 }
@@ -46,11 +41,11 @@ for precision in fp32 bf16; do
         name=$precision-$shard
         check "$name" train 1 "$name" $steps $precision $shard
         check "$name, queued" train 1 "$name-queued" $steps $precision $shard --set train.record_step=false
-        check "$name: recorded as queued" same "$name" "$name-queued"
+        check "$name: recorded as queued" same_run "$name" "$name-queued"
     done
     check "$precision, first part" train 1 "$precision-parts" 2 $precision 0
     check "$precision, second part" train 1 "$precision-parts" $steps $precision 0
-    check "$precision: resumed as in one go" same $precision-0 $precision-parts
+    check "$precision: resumed as in one go" same_run $precision-0 $precision-parts
 done
 check "fp32: together with the CPU" near cpu fp32-4
 check "sums in float: together with those in fixed point" near fp32-4 fp32-0
@@ -58,14 +53,14 @@ check "sums in float: together with those in fixed point" near fp32-4 fp32-0
 # --- several ranks: fixed-point sums the same bits, float sums to rounding
 for n in 2 4; do
     check "fixed-point sums, $n ranks" train $n fixed$n $steps fp32 4
-    check "fixed-point sums, $n ranks: same bits" same fp32-4 fixed$n
+    check "fixed-point sums, $n ranks: same bits" same_run fp32-4 fixed$n
     check "float sums, $n ranks" train $n float$n $steps fp32 0
     check "float sums, $n ranks: together" near fp32-0 float$n
 done
 check "bf16, 2 ranks" train 2 bf16-fixed2 $steps bf16 4
-check "bf16, 2 ranks: same bits" same bf16-4 bf16-fixed2
+check "bf16, 2 ranks: same bits" same_run bf16-4 bf16-fixed2
 check "float sums, 2 ranks, queued" train 2 queued2 $steps fp32 0 --set train.record_step=false
-check "float sums, 2 ranks: recorded as queued" same float2 queued2
+check "float sums, 2 ranks: recorded as queued" same_run float2 queued2
 check "sums in bf16, 2 ranks" train 2 halves2 $steps fp32 0 --set train.gradient_sum=bf16
 check "sums in bf16, 2 ranks: together" near fp32-0 halves2 100
 
@@ -89,18 +84,13 @@ check "resumed with other engines: a warning" grep -q "warning: .*was written by
 
 # killed NAME MESSAGE: rank 0 ends by itself with this message
 killed() {
-    local job pid="" tenths status=0
+    local job pid tenths status=0
     mpi_command 2
     "${MPIRUN[@]}" --enable-recovery "$program" train "${tiny[@]}" --device cuda --set train.precision=fp32 \
         --set train.shard=0 --set train.checkpoint_every_steps=2 --set train.nccl_timeout_s=15 --run "$1" >"$work/$1.log" 2>&1 &
     job=$!
-    for ((tenths = 0; tenths < 300; tenths++)); do
-        [ ! -e "$work/$1/checkpoints/latest.h5" ] || break
-        sleep 0.1
-    done
-    for pid in $(pgrep -P "$job"); do
-        tr '\0' '\n' <"/proc/$pid/environ" | grep -qx OMPI_COMM_WORLD_RANK=1 && break
-    done
+    wait_for_checkpoint "$1"
+    pid=$(pid_of 1)
     [ -n "$pid" ] && kill -KILL "$pid"
     for ((tenths = 0; tenths < 600; tenths++)); do
         kill -0 "$job" 2>/dev/null || break

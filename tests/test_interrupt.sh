@@ -8,15 +8,11 @@ settings=("${small[@]}" --set train.checkpoint_every_steps=5 --set threads=1)
 
 # start RUN: three ranks with far more steps than they will do; waits for the first checkpoint. Sets job and pids.
 start() {
-    local tenths
     name=$1
     mpi_command 3
     "${MPIRUN[@]}" "$program" train "${settings[@]}" --set train.max_steps=100000 --run "$1" >"$work/$1.log" 2>&1 &
     job=$!
-    for ((tenths = 0; tenths < 300; tenths++)); do
-        [ ! -e "$work/$1/checkpoints/latest.h5" ] || break
-        sleep 0.1
-    done
+    wait_for_checkpoint "$1"
     mapfile -t pids < <(pgrep -P "$job")
     check "$name: training" test -e "$work/$1/checkpoints/latest.h5" -a ${#pids[@]} -eq 3
 }

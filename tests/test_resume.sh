@@ -17,23 +17,6 @@ start() {
     job=$!
 }
 
-# Waits until RUN has a checkpoint, so that the signal meets a run under way.
-wait_for_checkpoint() {
-    local tenths
-    for ((tenths = 0; tenths < 600; tenths++)); do
-        [ -e "$work/$1/checkpoints/latest.h5" ] && return 0
-        kill -0 "$job" 2>/dev/null || return 1
-        sleep 0.1
-    done
-    return 1
-}
-
-# same RUN: finished, and every bit and step as in the reference
-same() {
-    $python "$root/tests/compare_h5.py" --attributes step,epoch "$work/reference/checkpoints/latest.h5" \
-        "$work/$1/checkpoints/latest.h5" && $python "$root/tests/compare_steps.py" "$work/reference/steps.jsonl" "$work/$1/steps.jsonl"
-}
-
 begin=$(date +%s%N)
 check "reference run" ranks 1 train "${settings[@]}" --run reference
 milliseconds=$((($(date +%s%N) - begin) / 1000000))
@@ -50,7 +33,7 @@ for case in "1 1" "2 2" "2 3" "1 3"; do
     [ ! -f "$work/$name/steps.jsonl" ] || echo "killed after $delay ms; at least $(wc -l <"$work/$name/steps.jsonl") steps were done"
     sleep 1.5 # ranks outlive a killed launcher by a second
     check "killed on $before ranks, again on $after" ranks "$after" train "${settings[@]}" --run "$name"
-    check "killed on $before ranks, again on $after: same bits" same "$name"
+    check "killed on $before ranks, again on $after: same bits" same_run reference "$name"
 done
 
 for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "2 TERM any"; do
@@ -68,7 +51,7 @@ for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "2 TERM any"; do
         check "$name: exit status $status, found $found" test "$found" -eq "$status"
     fi
     check "$name: resumed" ranks 1 train "${settings[@]}" --run "$name"
-    check "$name: same bits" same "$name"
+    check "$name: same bits" same_run reference "$name"
 done
 
 "$program" train "${settings[@]}" --set train.max_steps=$((steps + 1)) --run kill11 >"$work/same.log" 2>&1

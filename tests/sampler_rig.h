@@ -1,4 +1,4 @@
-/* What the tests of posterior samplers share: settings, a small observation, and draws of one prior. */
+/* What the tests of posterior samplers share: a small observation, and draws of one prior. */
 #ifndef TESTS_SAMPLER_RIG_H
 #define TESTS_SAMPLER_RIG_H
 
@@ -8,25 +8,9 @@
 #include "core/rng.h"
 #include "diffusion/generate.h"
 #include "tests/gaussian_posterior.h"
+#include "tests/sampler_defaults.h"
 
 enum { STEPS = 300 };
-
-/* The configuration's defaults, but for fewer jumps and particles. */
-static const SamplerOptions DEFAULTS = {
-    .sigma_y = 0.1,
-    .lambda_max = 1.5,
-    .lambda_min = 0.25,
-    .power = 1.5,
-    .c = 0.05,
-    .max_gain = 3,
-    .jumps = 3,
-    .zeta = 1,
-    .calibrated_v = 0.05,
-    .pigdm_v = 0.2,
-    .tds_v = 0.2,
-    .particles = 6,
-    .draws_per_run = 4,
-};
 
 static inline Schedule *schedule_of(const char *name, int64_t steps) {
     Schedule *schedule = NULL;

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "diffusion/generate.h"
 #include "diffusion/network_denoiser.h"
+#include "tests/sampler_defaults.h"
 #include "tests/taping_backend.h"
 #include "tests/test.h"
 #include "tests/test_backend.h"
@@ -14,22 +15,6 @@
 
 /* On the stand-in more steps than lie between two looks; chains in blocks of 3 with a last one of 1. */
 enum { STEPS = 40, DEVICE_STEPS = 4, LOOK = 32, BATCH = 3, CHAINS = 7, PIXELS = 12 * 12, PARTICLES = 4 };
-
-static const SamplerOptions options = {
-    .sigma_y = 0.1,
-    .lambda_max = 1.5,
-    .lambda_min = 0.25,
-    .power = 1.5,
-    .c = 0.05,
-    .max_gain = 3,
-    .jumps = 2,
-    .zeta = 1,
-    .calibrated_v = 0.05,
-    .pigdm_v = 0.2,
-    .tds_v = 0.2,
-    .particles = PARTICLES,
-    .draws_per_run = PARTICLES,
-};
 
 /* ---- a network on a backend ---- */
 
@@ -110,6 +95,8 @@ static void setup_end(Setup *setup) {
 
 static SamplerPlan *plan_of(const Setup *setup, const char *sampler) {
     SamplerPlan *plan = NULL;
+    SamplerOptions options = DEFAULTS;
+    options.particles = options.draws_per_run = PARTICLES;
     CHECK_OK(sampler_plan_create(sampler, setup->schedule, &options, &plan));
     return plan;
 }

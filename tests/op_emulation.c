@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "op_precision.h"
+#include "kernels/bf16.h"
 
 static Status emulation_prepare(PreparedOp *op) {
     Status status = STATUS_OK;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "op_cases.h"
 
 /* Multiples of FLT_EPSILON sqrt(length) size (see op_truth.h); the mean error of a sum of floats is at 0.35,
@@ -48,22 +49,6 @@ void op_precision_describe(const OpPrecision *precision, OpDescription *op) {
         op->input_types[k] = operand_type(precision, op->kind, op_input_name(op->kind, k), op->inputs[k]);
     for (int k = 0; k < op_output_count(op->kind); k++)
         op->output_types[k] = operand_type(precision, op->kind, op_output_name(op->kind, k), op->outputs[k]);
-}
-
-uint16_t bf16_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (isnan(value))
-        return (uint16_t)(bits >> 16 | 0x40);
-    bits += 0x7fff + (bits >> 16 & 1);
-    return (uint16_t)(bits >> 16);
-}
-
-float bf16_value(uint16_t bits) {
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
 }
 
 void op_precision_round(const OpPrecision *precision, const OpDescription *op, float *const *in) {

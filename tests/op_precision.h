@@ -23,9 +23,6 @@ void op_precision_describe(const OpPrecision *precision, OpDescription *op);
  * inputs. */
 void op_precision_round(const OpPrecision *precision, const OpDescription *op, float *const *in);
 
-uint16_t bf16_of(float value); /* to nearest, ties to even; NaN stays NaN */
-float bf16_value(uint16_t bits);
-
 /* Error of output k: largest of its elements and L2, each as a multiple of its tolerance, and the worst
  * element. NaN counts as infinite. */
 typedef struct OpError {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "op_cases.h"
-#include "op_precision.h"
 
 /* A NaN, as a float and as two bf16, so that reading it shows in the result; with a payload no arithmetic
  * makes, so that writing shows too. */

@@ -2,6 +2,7 @@
  * the watchdog. Run on ranks; skipped where sums go through host memory. */
 #include "comm/comm.h"
 #include "core/clock.h"
+#include "kernels/bf16.h"
 #include "tests/test.h"
 #include "tests/test_backend.h"
 
@@ -16,14 +17,12 @@ static size_t type_bytes(CommType type) {
 static void fill(CommType type, void *values, int64_t count, int rank) {
     for (int64_t i = 0; i < count; i++) {
         float value = (float)(i % 13 + rank);
-        uint32_t word;
-        memcpy(&word, &value, sizeof word);
         if (type == COMM_INT64)
             ((int64_t *)values)[i] = i % 13 + rank;
         else if (type == COMM_FLOAT32)
             ((float *)values)[i] = value;
         else
-            ((uint16_t *)values)[i] = (uint16_t)(word >> 16);
+            ((uint16_t *)values)[i] = bf16_of(value);
     }
 }
 
@@ -33,19 +32,12 @@ static int64_t mismatches(CommType type, const void *values, int64_t count, int 
     int64_t wrong = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t expected = times * (i % 13 * ranks + ranks * (ranks - 1) / 2);
-        uint32_t word;
-        float value;
-        if (type == COMM_INT64) {
+        if (type == COMM_INT64)
             wrong += ((const int64_t *)values)[i] != expected;
-            continue;
-        }
-        if (type == COMM_BFLOAT16) {
-            word = (uint32_t)((const uint16_t *)values)[i] << 16;
-            memcpy(&value, &word, sizeof value);
-        } else {
-            value = ((const float *)values)[i];
-        }
-        wrong += !(value == (float)expected);
+        else if (type == COMM_FLOAT32)
+            wrong += !(((const float *)values)[i] == (float)expected);
+        else
+            wrong += !(bf16_value(((const uint16_t *)values)[i]) == (float)expected);
     }
     return wrong;
 }

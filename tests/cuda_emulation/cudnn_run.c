@@ -4,34 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "tests/cuda_emulation/cudnn_emulation.h"
 
-enum { BF16_BITS = 16, TF32_DROPPED_BITS = 13 };
-
-/* To the nearest number without the last `bits` of the mantissa, ties to even; NaN stays NaN. */
-static float rounded(float value, int bits) {
-    uint32_t word, last, half = (1u << (bits - 1)) - 1;
+/* To the nearest number with the 10 bits of mantissa of TF32, ties to even; NaN stays NaN. */
+static float tf32_of(float value) {
+    enum { DROPPED_BITS = 13 };
+    uint32_t word;
     if (!isfinite(value))
         return value;
     memcpy(&word, &value, sizeof word);
-    last = (word >> bits) & 1;
-    word = (word + half + last) >> bits << bits;
+    word += (1u << (DROPPED_BITS - 1)) - 1 + (word >> DROPPED_BITS & 1);
+    word = word >> DROPPED_BITS << DROPPED_BITS;
     memcpy(&value, &word, sizeof value);
     return value;
-}
-
-static float from_bf16(uint16_t half) {
-    uint32_t word = (uint32_t)half << BF16_BITS;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
-static uint16_t to_bf16(float value) {
-    uint32_t word;
-    value = rounded(value, BF16_BITS);
-    memcpy(&word, &value, sizeof word);
-    return isnan(value) ? 0x7fff : (uint16_t)(word >> BF16_BITS);
 }
 
 static int64_t element_count(const GraphTensor *tensor) {
@@ -70,7 +56,7 @@ static float *load(const GraphTensor *tensor, void *memory) {
             memcpy(values + i * channels, from, (size_t)channels * sizeof *values);
         else
             for (int64_t c = 0; c < channels; c++)
-                values[i * channels + c] = from_bf16(((const uint16_t *)from)[c]);
+                values[i * channels + c] = bf16_value(((const uint16_t *)from)[c]);
     }
     return values;
 }
@@ -83,7 +69,7 @@ static void store(const GraphTensor *tensor, const float *values, void *memory) 
             memcpy(to, values + i * channels, (size_t)channels * sizeof *values);
         else
             for (int64_t c = 0; c < channels; c++)
-                ((uint16_t *)to)[c] = to_bf16(values[i * channels + c]);
+                ((uint16_t *)to)[c] = bf16_of(values[i * channels + c]);
     }
 }
 
@@ -92,14 +78,14 @@ static void store(const GraphTensor *tensor, const float *values, void *memory) 
 static void round_factors(const Plan *plan, const GraphTensor *tensor, float *values) {
     if (plan->arithmetic == ARITHMETIC_TF32)
         for (int64_t i = 0; i < element_count(tensor); i++)
-            values[i] = rounded(values[i], TF32_DROPPED_BITS);
+            values[i] = tf32_of(values[i]);
 }
 
 /* What passes on to the next operation has been rounded to the tensor's type. */
 static void round_result(const GraphTensor *tensor, float *values) {
     if (tensor->type == CUDNN_DATA_BFLOAT16)
         for (int64_t i = 0; i < element_count(tensor); i++)
-            values[i] = rounded(values[i], BF16_BITS);
+            values[i] = bf16_value(bf16_of(values[i]));
 }
 
 static void scale_result(const Plan *plan, void *const pointers[GRAPH_TENSORS], float *result) {

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernels/bf16.h"
 #include "tests/cuda_emulation/emulation.h"
 
 enum { MAX_RANKS = 16, CHUNK_BYTES = 1 << 18, CONFIG_MAGIC = (int)0xcafebeef, MOST_CTAS = 64 };
@@ -199,19 +200,6 @@ static size_t element_bytes(ncclDataType_t type) {
     return type == ncclInt64 ? sizeof(int64_t) : type == ncclFloat32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-static float from_bf16(uint16_t half) {
-    uint32_t word = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
-static uint16_t to_bf16(float value) {
-    uint32_t word;
-    memcpy(&word, &value, sizeof word);
-    return value != value ? 0x7fff : (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
-}
-
 /* to[i] += from[i]: each rank of a ring rounds what it passes on. */
 static void add(ncclDataType_t type, void *to, const void *from, size_t i) {
     if (type == ncclInt64)
@@ -220,7 +208,7 @@ static void add(ncclDataType_t type, void *to, const void *from, size_t i) {
         ((float *)to)[i] += ((const float *)from)[i];
     else
         ((uint16_t *)to)[i] =
-            to_bf16(from_bf16(((uint16_t *)to)[i]) + from_bf16(((const uint16_t *)from)[i]));
+            bf16_of(bf16_value(((uint16_t *)to)[i]) + bf16_value(((const uint16_t *)from)[i]));
 }
 
 static size_t chunk_elements(const Sum *sum) {

@@ -36,7 +36,7 @@ for case in "1 1" "2 2" "2 3" "1 3"; do
     check "killed on $before ranks, again on $after: same bits" same_run reference "$name"
 done
 
-for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "2 TERM any"; do
+for case in "2 USR1 75" "1 USR1 75" "1 TERM 75" "1 INT 75" "2 TERM any"; do
     read -r n signal status <<<"$case"
     name=signal$n$signal
     start "$n" "$name"

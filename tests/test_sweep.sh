@@ -288,7 +288,7 @@ refused "an image twice" 2 sweep.images different -- "${bad[@]}" --images "[1,1]
 refused "unknown sampler" 2 magic guided dps_plus exact -- "${bad[@]}" --samplers guided,magic
 refused "exact of a network" 2 exact prior -- "${bad_network[@]}" --samplers exact
 refused "prior and checkpoint" 2 "--checkpoint" "--prior" -- "${bad[@]}" --checkpoint "$work/net"
-refused "neither prior nor checkpoint" 2 "--checkpoint" "--prior" -- "$program" sweep "${common[@]}" --run bad
+refused "neither prior nor checkpoint" 2 "bad: no sweep to continue" "--checkpoint" "--prior" -- "$program" sweep "${common[@]}" --run bad
 mpi_command 2
 for source in "" "--prior gaussian --checkpoint $work/net"; do
     status=0

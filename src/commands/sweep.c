@@ -17,7 +17,11 @@ static Status prepare(SweepRun *run) {
     if (!config_was_set(config, "posterior.observation_noise"))
         config->posterior_observation_noise = true; /* calibration is of truths observed with noise */
     TRY(sweep_find_earlier(run));
-    TRY(source_check(session));
+    status = source_check(session);
+    if (status != STATUS_OK && session->arguments.run && !session->arguments.checkpoint)
+        status_context(status, "%s/%s: no sweep to continue there", session->arguments.outputs,
+                       session->arguments.run);
+    TRY(status);
     TRY(source_load(session, &run->source));
     const TruthChoice choice = {
         .images = &config->sweep_images,

@@ -62,6 +62,8 @@ for command in sample inspect; do
     refused "$command: setting against the checkpoint" 2 "model.channels .*8, ?16, ?24.*8, ?16, ?32" "leave them out" -- \
         "$program" $command --checkpoint "$latest" --set "model.channels=[8,16,32]"
 done
+check "inspect of a checkpoint takes settings that are not the network's" \
+    test "$("$program" inspect --checkpoint "$latest" --set train.batch=3 --set train.shard=3 | grep -c 'a step of 3 images')" -eq 1
 refused "not a checkpoint" 2 train-images-idx3-ubyte -- \
     "$program" sample --checkpoint "$root/data/mnist/train-images-idx3-ubyte" --outputs "$work"
 refused "resume with another architecture" 2 model.channels -- "${train[@]}" --set "model.channels=[8,16,32]" --run good

@@ -11,17 +11,6 @@
 #include "model/weights.h"
 #include "training/trainer.h"
 
-/* Rank 0: the checkpoint's configuration over the session's, unless they contradict each other. */
-static Status merge_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
-    Status status = STATUS_OK;
-    Config stored, *asked = &session->arguments.config;
-    TRY(session_stored_configuration(session, checkpoint, path, &stored));
-    config_copy_flagged(asked, &stored, CONFIG_CHECKPOINT);
-    TRY(config_check(asked));
-done:
-    return status;
-}
-
 /* Rank 0: the checked parameters, in the order of the network's graph. */
 static Status take_parameters(Session *session, const Checkpoint *checkpoint, TrainedModel *model) {
     Status status = STATUS_OK;
@@ -44,7 +33,7 @@ static Status load_on_root(Session *session, TrainedModel *model) {
     Status status = STATUS_OK;
     Checkpoint checkpoint = {0};
     TRY(checkpoint_read(session->arguments.checkpoint, &checkpoint, model->path));
-    TRY(merge_configuration(session, &checkpoint, model->path));
+    TRY(session_take_configuration(session, &checkpoint, model->path));
     model->step = checkpoint.step;
     model->height = checkpoint.height;
     model->width = checkpoint.width;

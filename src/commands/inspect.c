@@ -122,15 +122,14 @@ static Status print_schematic(const Graph *graph) {
 static Status inspect(Session *session) {
     Status status = STATUS_OK;
     Arguments *arguments = &session->arguments;
-    Config *config = &arguments->config, stored;
+    const Config *config = &arguments->config;
     Checkpoint checkpoint = {0};
     int64_t height = INSPECT_IMAGE_SIZE, width = INSPECT_IMAGE_SIZE;
     Graph *graph = NULL;
     char path[FILE_PATH_BYTES];
     if (arguments->checkpoint) {
         TRY(checkpoint_read(arguments->checkpoint, &checkpoint, path));
-        TRY(session_stored_configuration(session, &checkpoint, path, &stored));
-        *config = stored;
+        TRY(session_take_configuration(session, &checkpoint, path));
         height = checkpoint.height;
         width = checkpoint.width;
     }

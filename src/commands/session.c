@@ -231,16 +231,18 @@ static bool is_listed(const char *list, const char *word) {
     return false;
 }
 
-Status session_stored_configuration(const Session *session, const Checkpoint *checkpoint, const char *path,
-                                    Config *stored) {
+Status session_take_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
     Status status = STATUS_OK;
+    Config stored, *asked = &session->arguments.config;
     char text[512];
-    config_defaults(stored);
-    TRY(config_from_json(stored, checkpoint->config_json, path));
-    if (config_conflicts(&session->arguments.config, stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
+    config_defaults(&stored);
+    TRY(config_from_json(&stored, checkpoint->config_json, path));
+    if (config_conflicts(asked, &stored, CONFIG_CHECKPOINT, text, sizeof text) > 0)
         FAIL(STATUS_BAD_INPUT,
              "%s: settings contradict the checkpoint: %s; leave them out to use the checkpoint's", path,
              text);
+    config_copy_flagged(asked, &stored, CONFIG_CHECKPOINT);
+    TRY(config_check(asked));
 done:
     return status;
 }

@@ -43,10 +43,9 @@ void session_build(char text[SESSION_BUILD_BYTES]);
  * kernels differ are named in a warning. Collective. */
 Status session_provenance(const Session *session, const Network *network, char **json);
 
-/* The configuration in a checkpoint (at `path`). STATUS_BAD_INPUT: a setting of this session contradicts its
- * network. */
-Status session_stored_configuration(const Session *session, const Checkpoint *checkpoint, const char *path,
-                                    Config *stored);
+/* model.* and diffusion.* of the checkpoint (at `path`) become the session's. STATUS_BAD_INPUT: a setting
+ * that was given contradicts them. Rank 0. */
+Status session_take_configuration(Session *session, const Checkpoint *checkpoint, const char *path);
 
 /* Warns if a run goes on from a file (at `path`) of another build, library or processor, or with other
  * kernels, as its provenance tells: then it differs in its last bits from a run left alone. Rank 0. */

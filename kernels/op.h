@@ -19,7 +19,7 @@ typedef struct Shape {
     int64_t d[4];
 } Shape;
 
-enum { OP_MAX_INPUTS = 8, OP_MAX_OUTPUTS = 5 };
+enum { OP_MAX_INPUTS = 8, OP_MAX_OUTPUTS = 6 };
 
 /* Element types. Only feature maps are ever DATA_BF16: images, timesteps, embeddings, statistics, parameters
  * and their gradients are float everywhere. */

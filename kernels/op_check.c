@@ -172,12 +172,15 @@ static Status check_group_norm(const OpDescription *op) {
         TRY(expect_optional(op, "dbeta", parameter));
         TRY(expect_optional(op, "addend", x));
         TRY(expect_optional(op, "dshift", per_sample));
+        TRY(expect_optional(op, "dbias", parameter));
         if (present(op, "dgamma") != present(op, "dbeta"))
             FAIL(STATUS_BAD_INPUT, "%s: one of dgamma and dbeta asked for, expected both or neither",
                  op_name(op->kind));
         if (present(op, "dshift") && !present(op, "shift"))
             FAIL(STATUS_BAD_INPUT, "%s: dshift asked for, expected shift among the inputs",
                  op_name(op->kind));
+        if (present(op, "dbias") && !present(op, "dshift"))
+            FAIL(STATUS_BAD_INPUT, "%s: dbias asked for, expected dshift too", op_name(op->kind));
     }
 done:
     return status;
@@ -245,7 +248,7 @@ static Status check_kind(const OpDescription *op) {
         status = check_convolution(op, false, "dx", "dy", "weight", NULL);
         return status == STATUS_OK ? check_addend(op, "dx") : status;
     case OP_CONV2D_BACKWARD_PARAMETERS:
-        return check_convolution(op, false, "x", "dy", "dweight", "dbias");
+        return check_convolution(op, false, "x", "dy", "dweight", present(op, "dbias") ? "dbias" : NULL);
     case OP_CONV_TRANSPOSE2D:
         return check_convolution(op, true, "y", "x", "weight", "bias");
     case OP_CONV_TRANSPOSE2D_BACKWARD_DATA:

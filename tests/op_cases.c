@@ -51,6 +51,14 @@ static const ConvolutionSize growing[] = {
     {false, 1, 14, 14, 64, 64, 3, 1, 1}, {false, 8, 14, 14, 16, 24, 4, 2, 1},
 };
 
+/* The gradient of the weight alone. */
+static const ConvolutionSize weights_alone[] = {
+    {false, 3, 5, 3, 1, 8, 3, 1, 1},    {false, 3, 5, 3, 8, 1, 3, 1, 1},
+    {false, 3, 2, 6, 1, 1, 4, 2, 1},    {false, 3, 5, 3, 3, 7, 3, 1, 1},
+    {false, 8, 7, 7, 24, 16, 1, 1, 0},  {false, 3, 28, 28, 8, 8, 4, 2, 1},
+    {false, 3, 14, 14, 24, 8, 3, 1, 1}, {false, 1, 14, 14, 64, 64, 3, 1, 1},
+};
+
 static const NormSize norms[] = {
     /* every combination of options, two channels per group */
     {3, 5, 3, 8, 4, false, false, false, false, 0},
@@ -178,10 +186,11 @@ static void append_norm(OpCases *cases, const NormSize *s) {
                           .inputs = {x, shift, gamma, gamma},
                           .outputs = {x, moment, moment}};
     op = append(cases, OP_GROUP_NORM_BACKWARD);
-    *op = (OpDescription){.kind = op->kind,
-                          .attributes = attributes,
-                          .inputs = {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
-                          .outputs = {dx, gamma, gamma, s->dshift ? row : absent, dx_rest}};
+    *op = (OpDescription){
+        .kind = op->kind,
+        .attributes = attributes,
+        .inputs = {x, shift, gamma, gamma, moment, moment, x, s->addend ? x : absent},
+        .outputs = {dx, gamma, gamma, s->dshift ? row : absent, dx_rest, s->dshift ? gamma : absent}};
 }
 
 static void append_growing(OpCases *cases, const ConvolutionSize *s) {
@@ -193,13 +202,23 @@ static void append_growing(OpCases *cases, const ConvolutionSize *s) {
     op->inputs[op_input(op->kind, "addend")] = op->outputs[0];
 }
 
-/* shift and dshift as parts of larger tensors. */
+static void append_weight_alone(OpCases *cases, const ConvolutionSize *s) {
+    append_convolution(cases, s);
+    OpDescription *op = &cases->list[cases->count - 1];
+    op->outputs[op_output(op->kind, "dbias")] = (Shape){{0}};
+    cases->count -= 2;
+    cases->list[cases->count - 1] = *op; /* in place of the forward op */
+}
+
+/* shift and dshift as parts of larger tensors; in some cases without dbias. */
 static void append_norm_parts(OpCases *cases, const NormSize *s) {
     append_norm(cases, s);
     OpDescription *forward = &cases->list[cases->count - 2], *backward = forward + 1;
     forward->input_pitches[op_input(forward->kind, "shift")] = s->c + 5;
     backward->input_pitches[op_input(backward->kind, "shift")] = s->c + 1;
     backward->output_pitches[op_output(backward->kind, "dshift")] = s->dshift ? s->c + 3 : 0;
+    if (!s->addend)
+        backward->outputs[op_output(backward->kind, "dbias")] = (Shape){{0}};
 }
 
 /* The gradient with respect to x alone. */
@@ -207,8 +226,10 @@ static void append_norm_data(OpCases *cases, const NormSize *s) {
     append_norm(cases, s);
     cases->list[cases->count - 2] = cases->list[cases->count - 1]; /* in place of the forward op */
     cases->count--;
-    for (int k = 1; k <= 3; k++) /* dgamma, dbeta, dshift */
-        cases->list[cases->count - 1].outputs[k] = (Shape){{0}};
+    OpDescription *op = &cases->list[cases->count - 1];
+    for (int k = 0; k < op_output_count(op->kind); k++)
+        if (k != op_output(op->kind, "dx") && k != op_output(op->kind, "dx_rest"))
+            op->outputs[k] = (Shape){{0}};
 }
 
 static void append_linear(OpCases *cases, const int64_t s[3]) {
@@ -255,6 +276,8 @@ Status op_cases_create(OpCases *cases) {
         append_sum(cases, &sums[i]);
     for (int i = 0; i < COUNT(growing); i++)
         append_growing(cases, &growing[i]);
+    for (int i = 0; i < COUNT(weights_alone); i++)
+        append_weight_alone(cases, &weights_alone[i]);
     for (int i = 0; i < COUNT(norms); i++)
         append_norm(cases, &norms[i]);
     for (int i = 0; i < COUNT(norms); i++)
@@ -345,8 +368,10 @@ int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTR
     if (good->kind == OP_GROUP_NORM_BACKWARD) {
         int rest = op_output(good->kind, "dx_rest");
         bad[count++].outputs[op_output(good->kind, "dbeta")] = (Shape){{0}}; /* but dgamma */
-        bad[count++].outputs[rest] = good->inputs[0];                        /* nothing is left for dx */
-        bad[count].outputs[rest] = good->inputs[0];                          /* dx has all channels already */
+        bad[count].outputs[op_output(good->kind, "dbias")] = good->inputs[op_input(good->kind, "gamma")];
+        bad[count++].outputs[op_output(good->kind, "dshift")] = (Shape){{0}}; /* but dbias */
+        bad[count++].outputs[rest] = good->inputs[0];                         /* nothing is left for dx */
+        bad[count].outputs[rest] = good->inputs[0]; /* dx has all channels already */
         bad[count++].outputs[rest].d[3] = 1;
     }
     return count;
@@ -408,4 +433,36 @@ void op_case_inputs(const OpDescription *op, uint64_t seed, float magnitude, flo
         for (int64_t i = 0; i < count; i++)
             in[k][i] = input_value(op, name, in[k][i], i, magnitude);
     }
+}
+
+/* Shape of the forward op's input `name`. */
+static Shape backward_shape(const OpDescription *op, const char *name) {
+    char gradient[16];
+    snprintf(gradient, sizeof gradient, "d%s", name);
+    int as_input = op_input(op->kind, name), as_gradient = op_output(op->kind, gradient);
+    if (strcmp(name, "addend") == 0) /* the forward op's own, which its gradients do not depend on */
+        return (Shape){{0}};
+    if (as_input >= 0)
+        return op->inputs[as_input];
+    if (as_gradient >= 0 && op->outputs[as_gradient].d[0])
+        return op->outputs[as_gradient];
+    /* the bias, which the other gradients do not depend on */
+    return (Shape){{op->inputs[op_input(op->kind, "dy")].d[3], 1, 1, 1}};
+}
+
+bool op_case_forward(const OpDescription *op, OpDescription *forward) {
+    const char *suffix = strstr(op_name(op->kind), "_backward");
+    if (!suffix)
+        return false;
+    *forward = (OpDescription){.attributes = op->attributes};
+    size_t length = (size_t)(suffix - op_name(op->kind));
+    while (strlen(op_name(forward->kind)) != length ||
+           memcmp(op_name(forward->kind), op_name(op->kind), length) != 0)
+        forward->kind++;
+    for (int k = 0; k < op_input_count(forward->kind); k++)
+        forward->inputs[k] = backward_shape(op, op_input_name(forward->kind, k));
+    forward->outputs[0] = op->inputs[op_input(op->kind, "dy")];
+    if (op->kind == OP_GROUP_NORM_BACKWARD)
+        forward->outputs[1] = forward->outputs[2] = op->inputs[op_input(op->kind, "mean")];
+    return true;
 }

@@ -23,6 +23,9 @@ const char *op_case_text(const OpDescription *op, char text[256]);
 enum { OP_CONTRADICTIONS = 12 };
 int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTRADICTIONS]);
 
+/* The op whose gradient this is; false if it is not a gradient. */
+bool op_case_forward(const OpDescription *op, OpDescription *forward);
+
 /* Name of an operand: op.h has only the way from name to position. */
 const char *op_input_name(OpKind kind, int index);
 const char *op_output_name(OpKind kind, int index);

@@ -96,7 +96,7 @@ static void convolution(OpTruth *t, const OpDescription *op, const double *const
             for (int64_t i = 0; i < shape_count(op->outputs[0]); i++)
                 add_product(t, 0, i, 1, in[3][i]);
         }
-        if (rows[r].role[2] == WEIGHT)
+        if (rows[r].role[2] == WEIGHT && t->out[1])
             sum_bias_gradient(t, op, in[1]);
     }
     take_roots(t, op, 0);
@@ -271,12 +271,16 @@ static Status group_norm_backward(OpTruth *t, const OpDescription *op, const dou
             t->out[3][row] += dz;
             t->size[3][row] += size; /* not squared: the group's means make the same error at every pixel */
         }
+        if (t->out[5]) {
+            t->out[5][c] += dz;
+            t->size[5][c] += size;
+        }
     }
     take_roots(t, op, 1);
     take_roots(t, op, 2);
     t->length[0] = t->length[4] = length;
     t->length[1] = t->length[2] = (double)(op->inputs[0].d[0] * m.pixels);
-    t->length[3] = FUNCTION_LENGTH;
+    t->length[3] = t->length[5] = FUNCTION_LENGTH;
 done:
     free(xhat);
     free(v);

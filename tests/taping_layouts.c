@@ -80,10 +80,10 @@ static Status run_with_laid_gradients(PreparedOp *op, const void *const *inputs,
     float *plain = NULL, *bias = NULL, *parts = outputs[1];
     TRY(ALLOCATE(&plain, weights));
     TRY(ALLOCATE(&bias, biases));
-    void *plain_outputs[OP_MAX_OUTPUTS] = {plain, bias};
+    void *plain_outputs[OP_MAX_OUTPUTS] = {plain, parts ? bias : NULL};
     TRY(kernel_of(op->description.kind)->run(op, inputs, plain_outputs, scratch));
     convert(&op->output_layouts[0], outputs[0], plain, false);
-    for (int64_t i = 0; i < biases; i++) { /* halves are exact, and so is their sum */
+    for (int64_t i = 0; parts && i < biases; i++) { /* halves are exact, and so is their sum */
         parts[i] = bias[i] / BIAS_PARTS;
         parts[biases + i] = bias[i] - parts[i];
     }

@@ -135,6 +135,54 @@ static void test_offsets(void) {
     graph_destroy(graph);
 }
 
+/* The nodes that compute the gradient of a value in their output `operand`. */
+static int gradient_nodes(const Graph *graph, OpKind kind, const char *operand) {
+    int count = 0;
+    for (int n = graph->forward_nodes; n < graph->node_count; n++)
+        count += graph->nodes[n].op.kind == kind && node_output(&graph->nodes[n], operand) != GRAPH_NONE;
+    return count;
+}
+
+/* In each block norm2's gradient has conv1's bias gradient with it; the other convolutions compute theirs. */
+static void test_bias_gradients(void) {
+    Graph *graph = build(&small);
+    const int blocks = 2 * small.channel_count,
+              weights = gradient_nodes(graph, OP_CONV2D_BACKWARD_PARAMETERS, "dweight");
+    for (int n = graph->forward_nodes; n < graph->node_count; n++) {
+        const Node *node = &graph->nodes[n];
+        const int bias = node->op.kind == OP_GROUP_NORM_BACKWARD ? node_output(node, "dbias") : GRAPH_NONE;
+        if (bias == GRAPH_NONE)
+            continue;
+        char name[GRAPH_NAME_LENGTH];
+        snprintf(name, sizeof name, "%s", node->name);
+        memcpy(strstr(name, "norm2"), "conv1", 5);
+        const char *found = graph->parameters[graph->values[bias].parameter].name;
+        CHECK(strncmp(found, name, strlen(name)) == 0 && strcmp(found + strlen(name), ".bias") == 0);
+    }
+    CHECK(gradient_nodes(graph, OP_GROUP_NORM_BACKWARD, "dbias") == blocks);
+    CHECK(gradient_nodes(graph, OP_CONV2D_BACKWARD_PARAMETERS, "dbias") == weights - blocks);
+    graph_destroy(graph);
+}
+
+/* A convolution whose result another node reads too: its bias gradient is its own. */
+static void test_own_bias_gradients(void) {
+    for (int read_twice = 0; read_twice < 2; read_twice++) {
+        Graph *graph = NULL;
+        CHECK_OK(graph_create(&graph));
+        graph->input = graph_input(graph, "x", (Shape){{1, 4, 4, 1}});
+        graph->timesteps = graph_input(graph, "t", (Shape){{1, 1, 1, 1}});
+        int shift = graph_linear(graph, "time", graph->timesteps, 2);
+        int h = graph_conv2d(graph, "conv", graph->input, GRAPH_NONE, 2, 3, 1, 1);
+        int y = graph_group_norm_silu(graph, "norm", h, shift, 1);
+        graph->output = graph_conv2d(graph, "last", y, read_twice ? h : GRAPH_NONE, 2, 3, 1, 1);
+        graph->forward_nodes = graph->node_count;
+        CHECK_OK(autodiff_append(graph, AUTODIFF_PARAMETERS));
+        CHECK(gradient_nodes(graph, OP_GROUP_NORM_BACKWARD, "dbias") == !read_twice);
+        CHECK(gradient_nodes(graph, OP_CONV2D_BACKWARD_PARAMETERS, "dbias") == 1 + read_twice);
+        graph_destroy(graph);
+    }
+}
+
 /* The time layers: one node, whose columns the blocks read in turn; so are their gradients, which the node's
  * gradient takes together. */
 static void test_linear_stack(void) {
@@ -383,6 +431,8 @@ int main(void) {
     test_shapes();
     test_names();
     test_offsets();
+    test_bias_gradients();
+    test_own_bias_gradients();
     test_linear_stack();
     test_stack_refusals();
     test_growing_gradients();

@@ -130,38 +130,6 @@ static void compare_with_truth(Trial *trial, const OpTensors *tensors) {
 
 /* ---- gradients against central differences ---- */
 
-static Shape backward_shape(const OpDescription *op, const char *name) {
-    char gradient[16];
-    snprintf(gradient, sizeof gradient, "d%s", name);
-    int as_input = op_input(op->kind, name), as_gradient = op_output(op->kind, gradient);
-    if (strcmp(name, "addend") == 0) /* the forward op's own, which its gradients do not depend on */
-        return (Shape){{0}};
-    if (as_input >= 0)
-        return op->inputs[as_input];
-    if (as_gradient >= 0)
-        return op->outputs[as_gradient];
-    /* the bias, which a data gradient does not depend on */
-    return (Shape){{op->inputs[op_input(op->kind, "dy")].d[3], 1, 1, 1}};
-}
-
-/* The op whose gradient this is; false if it is not a gradient. */
-static bool forward_of(const OpDescription *op, OpDescription *forward) {
-    const char *suffix = strstr(op_name(op->kind), "_backward");
-    if (!suffix)
-        return false;
-    *forward = (OpDescription){.attributes = op->attributes};
-    size_t length = (size_t)(suffix - op_name(op->kind));
-    while (strlen(op_name(forward->kind)) != length ||
-           memcmp(op_name(forward->kind), op_name(op->kind), length) != 0)
-        forward->kind++;
-    for (int k = 0; k < op_input_count(forward->kind); k++)
-        forward->inputs[k] = backward_shape(op, op_input_name(forward->kind, k));
-    forward->outputs[0] = op->inputs[op_input(op->kind, "dy")];
-    if (op->kind == OP_GROUP_NORM_BACKWARD)
-        forward->outputs[1] = forward->outputs[2] = op->inputs[op_input(op->kind, "mean")];
-    return true;
-}
-
 static double dot(const double *a, const double *b, int64_t count) {
     double sum = 0;
     for (int64_t i = 0; i < count; i++)
@@ -172,8 +140,9 @@ static double dot(const double *a, const double *b, int64_t count) {
 typedef struct Difference {
     OpDescription forward;
     double *in[OP_MAX_INPUTS], *dy, *direction;
-    Shape part;    /* of the direction: like an input, or with some of its channels */
-    int64_t first; /* of these channels */
+    Shape part;      /* of the direction: like an input, or with some of its channels, or one sample */
+    int64_t first;   /* of these channels */
+    int64_t samples; /* that all move alike: 1 but for one sample's direction */
 } Difference;
 
 /* Element i of the direction, in input k. */
@@ -182,8 +151,9 @@ static int64_t input_element(const Difference *d, int k, int64_t i) {
 }
 
 static void move_input(Difference *d, int k, double amount) {
-    for (int64_t i = 0; i < shape_count(d->part); i++)
-        d->in[k][input_element(d, k, i)] += amount * d->direction[i];
+    const int64_t count = shape_count(d->part);
+    for (int64_t i = 0; i < count * d->samples; i++)
+        d->in[k][input_element(d, k, i)] += amount * d->direction[i % count];
 }
 
 /* <dy, forward(in + amount direction in input k)> */
@@ -214,6 +184,12 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
     d->direction = to_double(normals, count);
     d->part = op->outputs[k];
     d->first = rest ? op->outputs[op_output(op->kind, "dx")].d[3] : 0;
+    d->samples = 1;
+    if (input < 0) { /* a bias of x: as a shift that all samples have in common */
+        input = op_input(d->forward.kind, "shift");
+        d->part = (Shape){{1, 1, 1, count}};
+        d->samples = op->inputs[0].d[0];
+    }
     TRY(forward_product(d, input, DIFFERENCE_STEP, &above));
     TRY(forward_product(d, input, -DIFFERENCE_STEP, &below));
     for (int64_t i = 0; i < count; i++) {
@@ -227,7 +203,7 @@ static Status check_gradient(Trial *trial, Difference *d, const OpTruth *truth, 
     double dy = sqrt(dot(d->dy, d->dy, shape_count(d->forward.outputs[0])));
     /* the kernel's rounding (as in compare_output) and the difference's truncation, both by Cauchy-Schwarz */
     double tolerance = op_tolerance_l2(trial->precision, &trial->prepared, truth, k) * along +
-                       DIFFERENCE_TRUNCATION * dy * along;
+                       DIFFERENCE_TRUNCATION * dy * along * sqrt((double)d->samples);
     if (!(fabs(product - difference) <= tolerance)) {
         char text[160];
         snprintf(text, sizeof text, "%s along a direction is %.9g, central difference %.9g, tolerance %.2g",
@@ -248,7 +224,8 @@ static void check_gradients(Trial *trial) {
     double *in[OP_MAX_INPUTS] = {0};
     const OpDescription *op = trial->op;
     int dy = op_input(op->kind, "dy");
-    if (!forward_of(op, &d.forward) || !succeeded(trial, "tensors", op_tensors_create(&values, &d.forward)))
+    if (!op_case_forward(op, &d.forward) ||
+        !succeeded(trial, "tensors", op_tensors_create(&values, &d.forward)))
         goto done;
     op_case_inputs(&d.forward, SEED_FORWARD, 1, values.in); /* for inputs the gradient does not depend on */
     for (int k = 0; k < op_input_count(d.forward.kind); k++) {

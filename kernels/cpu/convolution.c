@@ -148,7 +148,7 @@ done:
 
 static Status conv2d_backward_parameters_prepare(PreparedOp *op) {
     return prepare_pass(op, CONVOLUTION_BACKWARD_WEIGHTS, op->description.inputs[0],
-                        op->description.inputs[1], true, 0);
+                        op->description.inputs[1], op->description.outputs[1].d[0] != 0, 0);
 }
 
 static Status conv2d_backward_parameters_run(const PreparedOp *op, const void *const *inputs,

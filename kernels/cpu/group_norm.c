@@ -237,6 +237,16 @@ static int sample_parts(const OpDescription *d, void *const *outputs, int64_t sa
     return count;
 }
 
+/* dbias[c] = sum over samples of dshift[n, c], a row of which is `pitch` elements. */
+static void sum_samples(float *dbias, const float *dshift, int64_t pitch, const Extent *extent) {
+    for (int64_t c = 0; c < extent->channels; c++) {
+        double sum = 0;
+        for (int64_t n = 0; n < extent->samples; n++)
+            sum += dshift[n * pitch + c];
+        dbias[c] = (float)sum;
+    }
+}
+
 static Status group_norm_backward_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                                       void *scratch) {
     const Extent extent = extent_of(&op->description);
@@ -270,6 +280,8 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
         dgamma[c] = (float)arrays.dgamma[c];
         dbeta[c] = (float)arrays.dbeta[c];
     }
+    if (outputs[5])
+        sum_samples(outputs[5], dshift, dshift_pitch, &extent);
     return STATUS_OK;
 }
 

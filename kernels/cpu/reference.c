@@ -244,8 +244,18 @@ static void norm_backward_parameters(const NormBackward *a, const OpDescription 
     }
 }
 
+/* dbias = sum of dshift over samples. */
+static void norm_backward_bias(const float *dshift, const OpDescription *d, float *dbias) {
+    for (int64_t c = 0; c < d->inputs[0].d[3]; c++) {
+        double sum = 0;
+        for (int64_t n = 0; n < d->inputs[0].d[0]; n++)
+            sum += dshift[n * op_output_pitch(d, 3) + c];
+        dbias[c] = (float)sum;
+    }
+}
+
 /* x, shift or NULL, gamma, beta, mean, rstd, dy, addend or NULL -> dx, dgamma and dbeta or both NULL, dshift
- * or NULL, dx_rest or NULL */
+ * or NULL, dx_rest or NULL, dbias or NULL */
 static Status group_norm_backward(const PreparedOp *op, const void *const *in, void *const *out,
                                   void *scratch) {
     (void)scratch;
@@ -272,6 +282,8 @@ static Status group_norm_backward(const PreparedOp *op, const void *const *in, v
         }
     if (a.dgamma)
         norm_backward_parameters(&a, d);
+    if (out[5])
+        norm_backward_bias(a.dshift, d, out[5]);
     return STATUS_OK;
 }
 

@@ -132,13 +132,14 @@ static Status conv2d_backward_data(const PreparedOp *op, const void *const *in, 
     return STATUS_OK;
 }
 
-/* x dy -> dweight dbias */
+/* x dy -> dweight ?dbias */
 static Status conv2d_backward_parameters(const PreparedOp *op, const void *const *in, void *const *out,
                                          void *scratch) {
     (void)scratch;
     Geometry g = geometry(op, op->description.inputs[1], op->description.inputs[0]);
     weight_gradient(&g, in[1], in[0], out[0]);
-    bias_gradient(g.small, in[1], out[1]);
+    if (out[1])
+        bias_gradient(g.small, in[1], out[1]);
     return STATUS_OK;
 }
 

@@ -3,7 +3,7 @@
  *
  *   conv2d                               x large, y small: forward, with bias and addend
  *   conv2d_backward_data                 dx large, dy small: backward data, or dx is increased by it
- *   conv2d_backward_parameters           x large, dy small: backward weights; dbias = sum of dy
+ *   conv2d_backward_parameters           x large, dy small: backward weights; dbias (optional) = sum of dy
  *   conv_transpose2d                     y large, x small: backward data, then the bias
  *   conv_transpose2d_backward_data       dy large, dx small: forward
  *   conv_transpose2d_backward_parameters dy large, x small: backward weights; dbias = sum of dy
@@ -256,7 +256,8 @@ static Status run_parameters(const PreparedOp *op, const void *const *inputs, vo
                                   .weights = outputs[0],
                                   .small = tensor(pass->small, inputs, outputs)};
     TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, &tensors, aligned(scratch)));
-    TRY(cuda_sum_chunks(inputs[1], state->convolution.type, outputs[1], pixel_count(dy), dy.d[3]));
+    if (outputs[1])
+        TRY(cuda_sum_chunks(inputs[1], state->convolution.type, outputs[1], pixel_count(dy), dy.d[3]));
 done:
     return status;
 }

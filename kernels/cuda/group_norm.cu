@@ -255,8 +255,8 @@ __device__ void group_means(const ChannelArrays &a, const GroupNormPlan &plan, f
     __syncthreads();
 }
 
-/* The block's part of dgamma and dbeta, and dshift; then the sums make room for the means per channel, which
- * the last pass reads. */
+/* The block's part of dgamma and dbeta, dshift and dbias; then the sums make room for the means per channel,
+ * which the last pass reads. */
 __device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
                                 const GroupNormBackwardTensors &tensors, const float *mean_1,
                                 const float *mean_2) {
@@ -267,10 +267,13 @@ __device__ void finish_channels(const ChannelArrays &a, const GroupNormPlan &pla
             tensors.dgamma[first + channel] = a.sum_slope_xhat[c];
             tensors.dbeta[first + channel] = a.sum_slope[c];
         }
-        if (tensors.dshift)
-            tensors.dshift[place.sample * tensors.dshift_pitch + channel] =
-                group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c], mean_1[group],
-                                  mean_2[group], plan.pixels);
+        if (tensors.dshift) {
+            const float sum = group_norm_dshift(a.gamma[c], a.rstd[c], a.sum_slope[c], a.sum_xhat[c],
+                                                mean_1[group], mean_2[group], plan.pixels);
+            tensors.dshift[place.sample * tensors.dshift_pitch + channel] = sum;
+            if (tensors.dbias)
+                tensors.dbias[first + channel] = sum;
+        }
         a.sum_slope[c] = mean_1[group];
         a.sum_slope_xhat[c] = mean_2[group];
     }

@@ -80,6 +80,7 @@ static Status prepare_norm(PreparedOp *op, const char *const *features, bool bac
         const ParameterLayout parts = {x.d[0], 1, x.d[3], 1, DATA_F32};
         op->output_layouts[op_output(d->kind, "dgamma")] = parts;
         op->output_layouts[op_output(d->kind, "dbeta")] = parts;
+        op->output_layouts[op_output(d->kind, "dbias")] = parts;
     }
 done:
     return status;
@@ -128,7 +129,8 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
                                               .dbeta = outputs[2],
                                               .dshift = outputs[3],
                                               .dshift_pitch = op_output_pitch(d, 3),
-                                              .dx_rest = outputs[4]};
+                                              .dx_rest = outputs[4],
+                                              .dbias = outputs[5]};
     (void)scratch;
     return cuda_group_norm_backward(op->state, d->inputs[0].d[0], is_bf16(d), d->attributes.silu, &tensors);
 }

@@ -27,7 +27,8 @@ typedef struct GroupNormBackwardTensors {
     const float *shift, *gamma, *beta, *mean, *rstd; /* as in the forward pass */
     const void *dy, *addend;                         /* T; addend may be NULL */
     void *dx, *dx_rest;                              /* T: the plan's dx_channels of x, and the others */
-    float *dgamma, *dbeta, *dshift;    /* (N,C): each sample's; dshift or both others may be NULL */
+    float *dgamma, *dbeta;                           /* (N,C): each sample's; or both NULL */
+    float *dshift, *dbias;                           /* (N,C), and a copy without gaps; NULL: not wanted */
     int64_t shift_pitch, dshift_pitch; /* from one row of shift or dshift to the next, in elements */
 } GroupNormBackwardTensors;
 
@@ -70,7 +71,7 @@ Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const flo
                           void *wide);
 Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
                           float *narrow);
-/* Each block's part: dweight (plan->blocks, C, taps), dbias (plan->blocks, single_biases(plan)). */
+/* Each block's part: dweight (plan->blocks, C, taps), dbias (plan->blocks, single_biases(plan)) or NULL. */
 Status cuda_single_weights(const SinglePlan *plan, const void *wide, const float *narrow, float *dweight,
                            float *dbias);
 

@@ -214,7 +214,7 @@ __device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[
 }
 
 /* Block (chunk of wide pixels, section of the channels, group of taps) -> dweight[chunk]: (C, taps), and
- * dbias[chunk].
+ * dbias[chunk], if asked for.
  * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS, 2)
@@ -224,7 +224,6 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
     const WidePlace place = wide_place(plan);
     const int first_tap = (int)blockIdx.z * TAPS;
     float *weight_part = dweight + (int64_t)blockIdx.x * plan.channels * plan.taps;
-    float *bias_part = dbias + (int64_t)blockIdx.x * single_biases(&plan);
     float sum[TAPS][V], total[V];
 #pragma unroll
     for (int i = 0; i < V; i++) {
@@ -258,8 +257,9 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
     for (int tap = 0; tap < TAPS; tap++)
         write_channel_sums<V>(plan, sum[tap], sums, weight_part + single_weight_tap(&plan, first_tap + tap),
                               plan.taps);
-    if (blockIdx.z != 0)
+    if (!dbias || blockIdx.z != 0)
         return;
+    float *bias_part = dbias + (int64_t)blockIdx.x * single_biases(&plan);
     if (plan.bias == SINGLE_BIAS_WIDE)
         write_channel_sums<V>(plan, total, sums, bias_part, 1);
     else if (blockIdx.y == 0)

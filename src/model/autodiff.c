@@ -7,9 +7,43 @@ typedef struct Autodiff {
     Graph *graph;
     AutodiffTarget target;
     int values;    /* forward values */
-    bool *needed;  /* (forward values) depends on what is differentiated with respect to */
+    bool *needed;  /* (forward values) depends on what is differentiated with respect to; of a parameter: its
+                    * gradient is still to be computed */
     int *gradient; /* (forward values) value that holds the gradient so far, or GRAPH_NONE */
 } Autodiff;
+
+/* The first node that reads the value (`output` false) or that computes it; NULL if there is none. */
+static const Node *first_node(const Graph *g, int value, bool output) {
+    for (int n = 0; n < g->forward_nodes; n++) {
+        const Node *node = &g->nodes[n];
+        for (int i = 0; i < (output ? OP_MAX_OUTPUTS : OP_MAX_INPUTS); i++)
+            if ((output ? node->outputs[i] : node->inputs[i]) == value)
+                return node;
+    }
+    return NULL;
+}
+
+static int reader_count(const Graph *g, int value) {
+    int count = 0;
+    for (int n = 0; n < g->forward_nodes; n++)
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            const int input = g->nodes[n].inputs[i];
+            count += input != GRAPH_NONE && graph_root(g, input) == graph_root(g, value);
+        }
+    return count;
+}
+
+/* The bias of the convolution whose result a group_norm with a shift alone reads: its gradient is the sum of
+ * the shift's, which group_norm_backward computes. GRAPH_NONE for other nodes. */
+static int bias_before(const Graph *g, const Node *node) {
+    if (node->op.kind != OP_GROUP_NORM || node_input(node, "shift") == GRAPH_NONE)
+        return GRAPH_NONE;
+    const int x = node_input(node, "x");
+    const Node *source = first_node(g, x, true);
+    if (!source || source->op.kind != OP_CONV2D || reader_count(g, x) > 1)
+        return GRAPH_NONE;
+    return node_input(source, "bias");
+}
 
 /* Of a view: channels of its parent's gradient, which the gradients of all views make up. */
 static int new_gradient(Autodiff *a, int value) {
@@ -25,13 +59,14 @@ static int new_gradient(Autodiff *a, int value) {
     return graph_value(g, VALUE_ACTIVATION, g->values[value].type, g->values[value].shape, GRAPH_NONE, name);
 }
 
-/* The value for a parameter's gradient; GRAPH_NONE if none is wanted. */
+/* The value for a parameter's gradient, for the one node that is to compute it; GRAPH_NONE if none is. */
 static int parameter_gradient(Autodiff *a, int value) {
     Graph *g = a->graph;
-    int index = g->values[value].parameter;
     char name[GRAPH_NAME_LENGTH];
-    if (a->target != AUTODIFF_PARAMETERS)
+    if (value == GRAPH_NONE || !a->needed[value])
         return GRAPH_NONE;
+    a->needed[value] = false;
+    int index = g->values[value].parameter;
     snprintf(name, sizeof name, "d_%.90s", g->values[value].name);
     return graph_value(g, VALUE_PARAMETER_GRADIENT, DATA_F32, g->values[value].shape, index, name);
 }
@@ -79,17 +114,6 @@ static void layer_rule(Autodiff *a, const Node *node, int dy, OpKind data, OpKin
     }
 }
 
-/* The first node that reads the value (`output` false) or that computes it; NULL if there is none. */
-static const Node *first_node(const Graph *g, int value, bool output) {
-    for (int n = 0; n < g->forward_nodes; n++) {
-        const Node *node = &g->nodes[n];
-        for (int i = 0; i < (output ? OP_MAX_OUTPUTS : OP_MAX_INPUTS); i++)
-            if ((output ? node->outputs[i] : node->inputs[i]) == value)
-                return node;
-    }
-    return NULL;
-}
-
 /* What group_norm_backward computes of the gradient with respect to x: all of it, or, where x is a
  * concatenation and no other contribution is to come, the gradients of its two operands. */
 typedef struct NormGradient {
@@ -112,12 +136,14 @@ static void group_norm_rule(Autodiff *a, const Node *node, int dy) {
     int gamma = node_input(node, "gamma"), beta = node_input(node, "beta");
     int addend = a->gradient[x]; /* the other path's contribution is added in the same pass */
     int d_gamma = parameter_gradient(a, gamma), d_beta = parameter_gradient(a, beta);
+    int d_bias = parameter_gradient(a, bias_before(a->graph, node));
     NormGradient d = norm_gradient(a, node, x);
-    int d_shift = shift != GRAPH_NONE && a->needed[shift] ? new_gradient(a, shift) : GRAPH_NONE;
+    bool shift_needed = shift != GRAPH_NONE && (a->needed[shift] || d_bias != GRAPH_NONE);
+    int d_shift = shift_needed ? new_gradient(a, shift) : GRAPH_NONE;
     graph_append(
         a->graph, OP_GROUP_NORM_BACKWARD, node->op.attributes, node->name,
         (int[]){x, shift, gamma, beta, node_output(node, "mean"), node_output(node, "rstd"), dy, addend},
-        (int[]){d.gradients[0], d_gamma, d_beta, d_shift, d.gradients[1]});
+        (int[]){d.gradients[0], d_gamma, d_beta, d_shift, d.gradients[1], d_bias});
     a->gradient[x] = GRAPH_NONE; /* taken up as addend */
     for (int i = 0; i < 2 && d.operands[i] != GRAPH_NONE; i++)
         contribute(a, node->name, d.operands[i], d.gradients[i]);
@@ -192,19 +218,29 @@ static void mark_needed(Autodiff *a) {
         a->needed[v] = a->needed[graph_root(g, v)];
 }
 
-/* Places in the flat order: from the last node to the first, as backward goes. */
+/* Places in the flat order for a value's parameters that have none yet. */
+static void number_value(Graph *graph, int value, int64_t *next) {
+    if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER)
+        return;
+    for (int p = graph->values[value].parameter; p != GRAPH_NONE; p = graph->parameters[p].next) {
+        Parameter *parameter = &graph->parameters[p];
+        if (parameter->offset >= 0)
+            continue;
+        parameter->offset = *next;
+        *next += parameter->count;
+    }
+}
+
+/* From the last node to the first, as backward goes. */
 static Status number_parameters(Graph *graph) {
     int64_t next = 0;
-    for (int n = graph->forward_nodes - 1; n >= 0; n--)
-        for (int i = 0; i < OP_MAX_INPUTS; i++) {
-            int value = graph->nodes[n].inputs[i];
-            if (value == GRAPH_NONE || graph->values[value].kind != VALUE_PARAMETER)
-                continue;
-            for (int p = graph->values[value].parameter; p != GRAPH_NONE; p = graph->parameters[p].next) {
-                graph->parameters[p].offset = next;
-                next += graph->parameters[p].count;
-            }
-        }
+    for (int p = 0; p < graph->parameter_count; p++)
+        graph->parameters[p].offset = -1;
+    for (int n = graph->forward_nodes - 1; n >= 0; n--) {
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            number_value(graph, graph->nodes[n].inputs[i], &next);
+        number_value(graph, bias_before(graph, &graph->nodes[n]), &next);
+    }
     if (next != graph->parameter_elements)
         return status_error(STATUS_FAILURE, "autodiff: nodes read %lld of %lld parameter elements",
                             (long long)next, (long long)graph->parameter_elements);

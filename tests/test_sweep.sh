@@ -282,6 +282,8 @@ refused "fractions of equally many pixels" 2 sweep.fractions "0.2 and 0.2000001,
 refused "a fraction of no pixel" 2 fraction -- "${bad[@]}" --fractions "[0.001]"
 refused "unknown class" 2 sweep.class 12 -- "${bad_network[@]}" --class 12
 refused "unknown label of the prior" 2 sweep.class "0 to 9" 12 -- "${bad[@]}" --class 12
+check "a mode beyond the tenth" ranks 1 posterior --prior mixture --set prior.modes=20 --class 12 --draws 2 --outputs "$work" --run mode
+check "a mode beyond the tenth: its label" grep -q '"label":[^0-9]*12,' "$work/mode/metrics.json"
 refused "image index out of range" 2 sweep.images "0 to 981" 5000 -- "${bad_network[@]}" --images "[5000]"
 refused "image of all out of range" 2 sweep.images "0 to 9999" 10000 -- "${bad_network[@]}" --class -1 --images "[10000]"
 refused "an image twice" 2 sweep.images different -- "${bad[@]}" --images "[1,1]"

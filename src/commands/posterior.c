@@ -28,8 +28,8 @@ typedef struct PosteriorRun {
  */
 static int64_t asked_class(const PosteriorRun *run) {
     const Config *config = &run->session->arguments.config;
-    bool drawn = run->source.prior && strcmp(config->posterior_truth, "test") != 0;
-    return drawn && !config_was_set(config, "posterior.class") ? -1 : config->posterior_class;
+    bool any = truths_are_drawn(&run->source, config) && !config_was_set(config, "posterior.class");
+    return any ? -1 : config->posterior_class;
 }
 
 /* Collective. */

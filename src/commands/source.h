@@ -40,7 +40,7 @@ typedef struct TruthChoice {
 } TruthChoice;
 
 typedef struct Truths {
-    bool drawn; /* from the exact prior; else from the test split */
+    bool drawn; /* truths_are_drawn */
     int64_t count, height, width;
     int64_t *index;  /* (count) in the test split, or number of the prior's draw */
     int64_t *label;  /* (count) */
@@ -48,6 +48,9 @@ typedef struct Truths {
     const Prior *prior;
     uint64_t seed; /* of the prior's draws */
 } Truths;
+
+/* Whether truths are the exact prior's draws (posterior.truth); else they are images of the test split. */
+bool truths_are_drawn(const Source *source, const Config *config);
 
 /* STATUS_BAD_INPUT: an image the split does not have (with the valid range), an unknown label, images of
  * another size, posterior.truth = prior with a network. Collective. */

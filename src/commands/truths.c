@@ -56,8 +56,9 @@ static Status take_images(const char *directory, const TruthChoice *choice, Trut
     TRY(dataset_load(directory, "t10k", 0, &test));
     if (test.height != truths->height || test.width != truths->width)
         FAIL(STATUS_BAD_INPUT,
-             "%s: expected test images of %lldx%lld pixels, which are drawn, found %lldx%lld", directory,
-             (long long)truths->height, (long long)truths->width, (long long)test.height,
+             "%s: expected test images of %lldx%lld pixels, as the prior or network draws them, found "
+             "%lldx%lld",
+             directory, (long long)truths->height, (long long)truths->width, (long long)test.height,
              (long long)test.width);
     TRY(matching(&test, choice->label, &count, &indices));
     TRY(allocate(truths));
@@ -141,11 +142,15 @@ static Status find_on_root(const Config *config, const TruthChoice *choice, Trut
     return truths->drawn ? number_draws(choice, truths) : take_images(config->data_dir, choice, truths);
 }
 
+bool truths_are_drawn(const Source *source, const Config *config) {
+    return source->prior && strcmp(config->posterior_truth, "test") != 0;
+}
+
 Status truths_find(Session *session, const Source *source, const TruthChoice *choice, Truths *truths) {
     Status status = STATUS_OK;
     const Config *config = &session->arguments.config;
     *truths = (Truths){
-        .drawn = source->prior && strcmp(config->posterior_truth, "test") != 0,
+        .drawn = truths_are_drawn(source, config),
         .count = choice->images->count,
         .height = source->height,
         .width = source->width,

@@ -61,8 +61,12 @@ static Status idx_open(const char *directory, const char *split, const char *kin
             Status status = file_join(file->path, directory, name);
             if (status != STATUS_OK)
                 return status;
-            if (!file_exists(file->path))
-                continue;
+            if (!file_exists(file->path)) {
+                if (errno == ENOENT)
+                    continue;
+                return status_error(file_error_status(errno), "%s: cannot open: %s", file->path,
+                                    strerror(errno));
+            }
             if (file_is_directory(file->path))
                 return status_error(STATUS_BAD_INPUT, "%s: expected a file, found a directory", file->path);
             errno = 0;

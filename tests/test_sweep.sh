@@ -262,7 +262,7 @@ check "another build: named in one warning" test "$(grep -c "warning: .*half was
 check "another build: goes on" "${compare[@]}" "$work/reference/sweep.h5" "$work/half/sweep.h5"
 check "a finished sweep says so, on any machine" env DNNL_MAX_CPU_ISA=SSE41 "${half[@]}"
 folder_state "$work/net1" >"$work/net1.before"
-refused "another checkpoint" 2 net1 "another checkpoint" step-000000006.h5 -- \
+refused "another checkpoint" 2 "$work/net1: " "another checkpoint" step-000000006.h5 -- \
     "$program" "${network[@]}" --checkpoint "$work/net/checkpoints/step-000000006.h5" --run net1
 mkdir "$work/other"
 cp "$root"/data/mnist/t10k-* "$work/other"

@@ -244,14 +244,24 @@ done:
     return status;
 }
 
+/* This session's origin, and whether it may go on with the earlier one, before its directory is touched. */
+static Status describe_and_compare(const SweepRun *run, SweepOrigin *origin) {
+    Status status = STATUS_OK;
+    char directory[FILE_PATH_BYTES];
+    TRY(describe_origin(run, origin));
+    if (run->resumes) {
+        TRY(likely_directory(run->session, directory));
+        TRY(compare(directory, run->complete, &run->origin, origin));
+    }
+done:
+    return status;
+}
+
 Status sweep_open(SweepRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
     SweepOrigin origin;
-    status = describe_origin(run, &origin);
-    if (status == STATUS_OK && run->resumes) /* before its directory is touched */
-        status = compare(session->arguments.run ? session->arguments.run : "this job's run", run->complete,
-                         &run->origin, &origin);
+    status = describe_and_compare(run, &origin);
     TRY(comm_agree(session->comm, status));
     run->origin = origin;
     TRY(session_open_run(session, true));

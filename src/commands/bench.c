@@ -182,6 +182,7 @@ done:
 static const ArgumentOption options[] = {
     {"--steps", "bench.steps", "N", "timed steps"},
     {"--warmup", "bench.warmup", "N", "steps before them"},
+    {"--threads", "threads", "N", "threads per rank"},
     {NULL, NULL, NULL, NULL},
 };
 

@@ -346,7 +346,7 @@ done:
 
 static const ArgumentOption posterior_options[] = {
     {"--fraction", "posterior.fraction", "F", "observed fraction of the pixels"},
-    {"--class", "posterior.class", "C", "digit class of the test image"},
+    {"--class", "posterior.class", "C", "digit class of the truth, or label of the prior"},
     {"--image", "posterior.image", "I", "which image of that class, from 0"},
     {"--mask-seed", "posterior.mask_seed", "M", "seed of the observed pixels"},
     {"--draws", "posterior.draws", "N", "posterior draws"},

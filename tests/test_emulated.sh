@@ -42,6 +42,8 @@ for precision in fp32 bf16; do
         check "$name" train 1 "$name" $steps $precision $shard
         check "$name, queued" train 1 "$name-queued" $steps $precision $shard --set train.record_step=false
         check "$name: recorded as queued" same_run "$name" "$name-queued"
+        check "$name, one stream" train 1 "$name-stream" $steps $precision $shard --set train.side_stream=false
+        check "$name: the same on one stream" same_run "$name" "$name-stream"
     done
     check "$precision, first part" train 1 "$precision-parts" 2 $precision 0
     check "$precision, second part" train 1 "$precision-parts" $steps $precision 0

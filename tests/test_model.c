@@ -308,7 +308,7 @@ static void test_input_plan(void) {
     Plan plan = {0};
     CHECK_OK(graph_create(&graph));
     CHECK_OK(unet_build_differentiable(graph, &report, AUTODIFF_INPUT));
-    CHECK_OK(plan_create(&plan, graph, graph->node_count));
+    CHECK_OK(plan_create(&plan, graph, graph->node_count, false));
     CHECK_OK(plan_check(&plan));
     CHECK(plan.last[graph->input_gradient] == plan.node_count);
     for (int n = graph->forward_nodes; n < graph->node_count; n++)
@@ -384,7 +384,7 @@ static void test_plan(const UnetOptions *options) {
     int64_t arena[2];
     for (int k = 0; k < 2; k++) {
         Plan plan = {0};
-        CHECK_OK(plan_create(&plan, graph, nodes[k]));
+        CHECK_OK(plan_create(&plan, graph, nodes[k], false));
         CHECK_OK(plan_check(&plan));
         CHECK(plan.arena_bytes > 0 && plan.arena_bytes < plan.unshared_bytes);
         for (int v = 0; v < plan.value_count; v++)
@@ -396,10 +396,36 @@ static void test_plan(const UnetOptions *options) {
     graph_destroy(graph);
 }
 
+/* What a leaf of the graph reads is there until the next leaf is reached. */
+static void test_plan_of_leaves(void) {
+    Graph *graph = build(&small);
+    Plan plan = {0}, shorter = {0};
+    int leaves = 0, next = graph->node_count;
+    CHECK_OK(plan_create(&shorter, graph, graph->node_count, false));
+    CHECK_OK(plan_create(&plan, graph, graph->node_count, true));
+    CHECK_OK(plan_check(&plan));
+    CHECK(plan.arena_bytes > shorter.arena_bytes);
+    for (int n = graph->node_count - 1; n >= graph->forward_nodes; n--) {
+        if (!graph_node_is_leaf(graph, n))
+            continue;
+        for (int i = 0; i < OP_MAX_INPUTS; i++) {
+            int value = graph->nodes[n].inputs[i];
+            CHECK(value == GRAPH_NONE || plan.last[graph_root(graph, value)] >= next - 1);
+        }
+        next = n;
+        leaves++;
+    }
+    /* of time_mlp, the stacked time layers, stem, two levels down, middle, two levels up, out.conv */
+    CHECK(leaves == 2 + 1 + 1 + 2 * 3 + 4 + 2 * 4 + 1);
+    plan_release(&plan);
+    plan_release(&shorter);
+    graph_destroy(graph);
+}
+
 static void test_plan_overlap(void) {
     Graph *graph = build(&small);
     Plan plan = {0};
-    CHECK_OK(plan_create(&plan, graph, graph->node_count));
+    CHECK_OK(plan_create(&plan, graph, graph->node_count, false));
     CHECK(plan.offset[graph->input] >= 0 && plan.offset[graph->timesteps] >= 0);
     plan.offset[graph->timesteps] = plan.offset[graph->input] + plan.bytes[graph->input] - 1;
     CHECK_ERROR(plan_check(&plan), STATUS_FAILURE, "overlap");
@@ -444,6 +470,7 @@ int main(void) {
     test_missing_input();
     test_plan(&small);
     test_plan(&report);
+    test_plan_of_leaves();
     test_plan_overlap();
     test_descriptions();
     return test_result();

@@ -1,4 +1,4 @@
-/* The CUDA backend: which kernel runs which op, and device memory. One device and one stream per process. */
+/* The CUDA backend: which kernel runs which op, and device memory. One device per process. */
 #include "kernels/cuda/cuda_context.h"
 #include "kernels/cuda/kernels_cuda.h"
 
@@ -28,7 +28,7 @@ static Status start(const BackendPlace *place) {
     return cuda_context_start(place->local_rank, place->local_size, place->precision, description);
 }
 
-/* All launches go to one stream. */
+/* All launches go to one stream, or one beside it. */
 static int max_workers(void) {
     return 1;
 }
@@ -115,6 +115,9 @@ static const Backend backend = {
     .record_end = record_end,
     .replay = replay,
     .recording_release = recording_release,
+    .side_begin = cuda_side_begin,
+    .side_end = cuda_side_end,
+    .side_join = cuda_side_join,
     .kernels = kernels,
     .host_memory = false,
     .allocate = cuda_allocate,

@@ -10,9 +10,17 @@
 
 enum { MESSAGE_BYTES = 512, MIN_CUDNN = 90800 /* descriptions of devices: cudnn_plan.h */ };
 
+/* A stream, and a cuDNN handle bound to it. */
+typedef struct Lane {
+    cudaStream_t stream;
+    struct cudnnContext *cudnn;
+} Lane;
+
 /* The device of this process and the memory of cuda_workspace. A process has one, as it has one device. */
 typedef struct ContextState {
-    CudaContext context;
+    CudaContext context; /* its stream and cuDNN handle: one of the lanes' */
+    Lane main, side;
+    cudaEvent_t forked, joined;
     void *workspace;
     size_t workspace_bytes;
     unsigned char *stages; /* (CUDA_STAGES, CUDA_STAGE_BYTES) page-locked */
@@ -50,6 +58,34 @@ Status cudnn_check(int cudnn_status, const char *call) {
 
 Status cuda_synchronize(void) {
     return CHECK_CUDA(cudaStreamSynchronize(state.context.stream));
+}
+
+/* ---- streams ---- */
+
+static void use_lane(const Lane *lane) {
+    state.context.stream = lane->stream;
+    state.context.cudnn = lane->cudnn;
+}
+
+Status cuda_side_begin(void) {
+    Status status = STATUS_OK;
+    TRY(CHECK_CUDA(cudaEventRecord(state.forked, state.main.stream)));
+    TRY(CHECK_CUDA(cudaStreamWaitEvent(state.side.stream, state.forked, 0)));
+    use_lane(&state.side);
+done:
+    return status;
+}
+
+void cuda_side_end(void) {
+    use_lane(&state.main);
+}
+
+Status cuda_side_join(void) {
+    Status status = STATUS_OK;
+    TRY(CHECK_CUDA(cudaEventRecord(state.joined, state.side.stream)));
+    TRY(CHECK_CUDA(cudaStreamWaitEvent(state.main.stream, state.joined, 0)));
+done:
+    return status;
 }
 
 /* ---- start and stop ---- */
@@ -102,6 +138,33 @@ static void describe(const struct cudaDeviceProp *properties, const char *precis
              cudnn % CUDNN_MAJOR_UNIT / CUDNN_MINOR_UNIT, cudnn % CUDNN_MINOR_UNIT, precision);
 }
 
+/* The main lane's work, which everything waits for, goes first where both have some. */
+static Status create_lanes(void) {
+    Status status = STATUS_OK;
+    int lowest = 0, highest = 0;
+    TRY(CHECK_CUDA(cudaDeviceGetStreamPriorityRange(&lowest, &highest)));
+    const int priorities[] = {(lowest + highest) / 2, lowest};
+    Lane *lanes[] = {&state.main, &state.side};
+    for (int i = 0; i < 2; i++) {
+        TRY(CHECK_CUDA(
+            cudaStreamCreateWithPriority(&lanes[i]->stream, cudaStreamNonBlocking, priorities[i])));
+        TRY(CHECK_CUDNN(cudnnCreate(&lanes[i]->cudnn)));
+        TRY(CHECK_CUDNN(cudnnSetStream(lanes[i]->cudnn, lanes[i]->stream)));
+    }
+    TRY(CHECK_CUDA(cudaEventCreateWithFlags(&state.forked, cudaEventDisableTiming)));
+    TRY(CHECK_CUDA(cudaEventCreateWithFlags(&state.joined, cudaEventDisableTiming)));
+    use_lane(&state.main);
+done:
+    return status;
+}
+
+static void release_lane(const Lane *lane) {
+    if (lane->cudnn)
+        (void)cudnnDestroy(lane->cudnn);
+    if (lane->stream)
+        (void)cudaStreamDestroy(lane->stream);
+}
+
 Status cuda_context_start(int local_rank, int local_size, const char *precision,
                           char description[CUDA_DESCRIPTION_BYTES]) {
     Status status = STATUS_OK;
@@ -116,12 +179,10 @@ Status cuda_context_start(int local_rank, int local_size, const char *precision,
     context->tf32 = strcmp(precision, "fp32") != 0;
     if (cudnnGetVersion() < MIN_CUDNN)
         FAIL(STATUS_FAILURE, "cuDNN: expected version %d or later, found %zu", MIN_CUDNN, cudnnGetVersion());
-    TRY(CHECK_CUDA(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking)));
+    TRY(create_lanes());
     TRY(CHECK_CUDA(cudaMallocHost((void **)&state.stages, (size_t)CUDA_STAGES * CUDA_STAGE_BYTES)));
     for (int i = 0; i < CUDA_STAGES; i++)
         TRY(CHECK_CUDA(cudaEventCreateWithFlags(&state.staged[i], cudaEventDisableTiming)));
-    TRY(CHECK_CUDNN(cudnnCreate(&context->cudnn)));
-    TRY(CHECK_CUDNN(cudnnSetStream(context->cudnn, context->stream)));
     TRY(cudnn_plans_open(&context->plans, context->cudnn, properties.name));
     describe(&properties, precision, description);
 done:
@@ -133,16 +194,18 @@ done:
 void cuda_context_stop(void) {
     CudaContext *context = &state.context;
     cudnn_plans_close(context->plans);
-    if (context->cudnn)
-        (void)cudnnDestroy(context->cudnn);
     cuda_release(state.workspace);
     for (int i = 0; i < CUDA_STAGES; i++)
         if (state.staged[i])
             (void)cudaEventDestroy(state.staged[i]);
     if (state.stages)
         (void)cudaFreeHost(state.stages);
-    if (context->stream)
-        (void)cudaStreamDestroy(context->stream);
+    if (state.forked)
+        (void)cudaEventDestroy(state.forked);
+    if (state.joined)
+        (void)cudaEventDestroy(state.joined);
+    release_lane(&state.side);
+    release_lane(&state.main);
     memset(&state, 0, sizeof state);
 }
 

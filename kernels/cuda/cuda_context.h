@@ -1,7 +1,8 @@
 /* The device of this process, and error checks for CUDA and cuDNN calls. For C and CUDA C++ alike.
  *
- * All work goes to one stream, in order. Kernels of ops only launch: they neither allocate nor synchronise
- * nor copy from host memory, so that a step can be captured into a CUDA graph. */
+ * All work goes to one stream, in order, but for what is queued between cuda_side_begin and cuda_side_end.
+ * Kernels of ops only launch: they neither allocate nor synchronise nor copy from host memory, so that a step
+ * can be captured into a CUDA graph. */
 #ifndef KERNELS_CUDA_CUDA_CONTEXT_H
 #define KERNELS_CUDA_CUDA_CONTEXT_H
 
@@ -16,8 +17,8 @@ extern "C" {
 #include "core/status.h"
 
 typedef struct CudaContext {
-    int device; /* ordinal among the visible devices */
-    cudaStream_t stream;
+    int device;                 /* ordinal among the visible devices */
+    cudaStream_t stream;        /* to launch on */
     struct cudnnContext *cudnn; /* a cudnnHandle_t, bound to `stream` */
     struct CudnnPlans *plans;   /* compiled convolutions, cudnn_plans.h */
     int multiprocessors;
@@ -52,6 +53,11 @@ Status cuda_check(cudaError_t error, const char *call);
 /* The same for a cudnnStatus_t; the message ends with cuDNN's own last error message. */
 #define CHECK_CUDNN(call) cudnn_check((int)(call), #call)
 Status cudnn_check(int cudnn_status, const char *call);
+
+/* From begin to end the context's stream and cuDNN handle are those of the side stream; see Backend. */
+Status cuda_side_begin(void);
+void cuda_side_end(void);
+Status cuda_side_join(void);
 
 /* Waits for everything on the stream; reports errors of kernels that ran since. */
 Status cuda_synchronize(void);

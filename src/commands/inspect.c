@@ -79,7 +79,12 @@ static void print_tensors(const Checkpoint *checkpoint) {
 static Status print_kernels(const Session *session, const UnetOptions *unet) {
     Status status = STATUS_OK;
     NetworkOptions options = {
-        .unet = *unet, .backend = session->backend, .workers = 1, .gradients = NETWORK_TRAINING};
+        .unet = *unet,
+        .backend = session->backend,
+        .workers = 1,
+        .gradients = NETWORK_TRAINING,
+        .side_stream = session->arguments.config.train_side_stream,
+    };
     Network *network = NULL;
     char scratch[DESCRIBE_NUMBER_BYTES], packed[DESCRIBE_NUMBER_BYTES], total[DESCRIBE_NUMBER_BYTES];
     TRY(network_create(&network, &options));
@@ -101,7 +106,7 @@ static Status print_network(const Session *session, const Graph *graph, const Un
     print_heading("Parameters");
     describe_parameters(graph, stdout);
     print_heading("Memory");
-    TRY(describe_memory(graph, stdout));
+    TRY(describe_memory(graph, config->train_side_stream && session->backend->side_begin, stdout));
     TRY(print_kernels(session, unet));
     print_heading("Cost");
     describe_cost(graph, config->train_batch, stdout);

@@ -107,11 +107,11 @@ static Status print_largest(const Graph *graph, const Plan *plan, FILE *stream) 
     return STATUS_OK;
 }
 
-Status describe_memory(const Graph *graph, FILE *stream) {
+Status describe_memory(const Graph *graph, bool side_stream, FILE *stream) {
     Status status = STATUS_OK;
     Plan training = {0}, inference = {0};
-    TRY(plan_create(&training, graph, graph->node_count));
-    TRY(plan_create(&inference, graph, graph->forward_nodes));
+    TRY(plan_create(&training, graph, graph->node_count, side_stream));
+    TRY(plan_create(&inference, graph, graph->forward_nodes, false));
     fprintf(stream, "activations of one worker, shard of %lld images:\n",
             (long long)graph->values[graph->input].shape.d[0]);
     print_plan("training", &training, stream);

@@ -18,7 +18,7 @@ void describe_parameters(const Graph *graph, FILE *stream);
 /* The arena of one worker for training and for inference at the graph's batch: bytes with and without
  * sharing, the least any plan could do (the largest sum of values alive at one node), the largest values and
  * when they live. */
-Status describe_memory(const Graph *graph, FILE *stream);
+Status describe_memory(const Graph *graph, bool side_stream, FILE *stream);
 
 /* Floating-point operations as op_flops counts them. */
 typedef struct GraphCost {

@@ -152,6 +152,15 @@ void graph_store_as(Graph *graph, int value, DataType type) {
     describe_nodes(graph);
 }
 
+bool graph_node_is_leaf(const Graph *graph, int node) {
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+        int value = graph->nodes[node].outputs[i];
+        if (value != GRAPH_NONE && graph->values[value].kind != VALUE_PARAMETER_GRADIENT)
+            return false;
+    }
+    return true;
+}
+
 int node_input(const Node *node, const char *operand) {
     int index = op_input(node->op.kind, operand);
     return index < 0 ? GRAPH_NONE : node->inputs[index];

@@ -106,6 +106,9 @@ void graph_append(Graph *graph, OpKind kind, OpAttributes attributes, const char
 /* The value whose memory holds this one: a view's parent, else the value itself. */
 int graph_root(const Graph *graph, int value);
 
+/* Whether a node computes nothing but gradients of parameters, which no other node reads. */
+bool graph_node_is_leaf(const Graph *graph, int node);
+
 /* The value a node reads or writes under the operand's name in ops.def; GRAPH_NONE if absent. */
 int node_input(const Node *node, const char *operand);
 int node_output(const Node *node, const char *operand);

@@ -26,6 +26,8 @@ typedef struct NetworkWorker {
 
 static Status prepare_ops(Network *network) {
     Status status = STATUS_OK;
+    enum { ALIGNMENT = 64 };
+    int64_t scratch[2] = {0, 0}; /* of the main and of the side stream */
     TRY(ALLOCATE(&network->ops, network->plan.node_count));
     for (int n = 0; n < network->plan.node_count; n++) {
         const Node *node = &network->graph->nodes[n];
@@ -42,9 +44,12 @@ static Status prepare_ops(Network *network) {
             goto done;
         }
         network->packed_bytes += (int64_t)op->packed_bytes;
-        if ((int64_t)op->scratch_bytes > network->scratch_bytes)
-            network->scratch_bytes = (int64_t)op->scratch_bytes;
+        int64_t *most = &scratch[network->side_stream && graph_node_is_leaf(network->graph, n)];
+        if ((int64_t)op->scratch_bytes > *most)
+            *most = (int64_t)op->scratch_bytes;
     }
+    network->side_scratch = (scratch[0] + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    network->scratch_bytes = network->side_scratch + scratch[1];
 done:
     return status;
 }
@@ -87,13 +92,16 @@ Status network_create(Network **result, const NetworkOptions *options) {
     network->backend = options->backend;
     network->workers = options->workers;
     network->record = options->record && options->backend->record_begin;
+    network->side_stream =
+        options->side_stream && options->backend->side_begin && options->gradients == NETWORK_TRAINING;
     TRY(graph_create(&network->graph));
     TRY(unet_build_differentiable(network->graph, &options->unet,
                                   options->gradients == NETWORK_INPUT_GRADIENT ? AUTODIFF_INPUT
                                                                                : AUTODIFF_PARAMETERS));
     TRY(plan_create(&network->plan, network->graph,
                     options->gradients == NETWORK_FORWARD ? network->graph->forward_nodes
-                                                          : network->graph->node_count));
+                                                          : network->graph->node_count,
+                    network->side_stream));
     TRY(plan_check(&network->plan));
     TRY(prepare_ops(network));
     TRY(create_layouts(network));
@@ -239,8 +247,10 @@ static Status run_node(Network *network, int worker, int n) {
         void *laid = laid_operand(&network->gradient_layouts, n, i);
         outputs[i] = laid ? laid : operand(network, worker, node->outputs[i]);
     }
+    const bool side = network->side_stream && graph_node_is_leaf(network->graph, n);
     double start = network->profile ? clock_seconds() : 0; /* the last op was waited for */
-    Status status = op->kernel->run(op, inputs, outputs, w->scratch);
+    Status status =
+        op->kernel->run(op, inputs, outputs, (char *)w->scratch + (side ? network->side_scratch : 0));
     if (network->profile) {
         if (status == STATUS_OK && network->backend->synchronise)
             status = network->backend->synchronise();
@@ -297,7 +307,26 @@ typedef struct Ready {
     int64_t computed, reported; /* elements of the flat gradient */
     int64_t gathered;           /* pieces */
     int range;                  /* the next of range_ends */
+    bool aside;                 /* a leaf may still run on the side stream */
 } Ready;
+
+static Status join(const Network *network, Ready *ready) {
+    const bool aside = ready->aside;
+    ready->aside = false;
+    return aside ? network->backend->side_join() : STATUS_OK;
+}
+
+/* A leaf, beside what comes next. What the leaf before it read is kept no longer (plan.h). */
+static Status run_aside(Network *network, int worker, int n, Ready *ready) {
+    Status status = STATUS_OK;
+    TRY(join(network, ready));
+    TRY(network->backend->side_begin());
+    ready->aside = true;
+    status = run_node(network, worker, n);
+    network->backend->side_end();
+done:
+    return status;
+}
 
 static Status report_range(const Network *network, int n, Ready *ready, GradientSink sink, void *context) {
     Status status = STATUS_OK;
@@ -305,6 +334,7 @@ static Status report_range(const Network *network, int n, Ready *ready, Gradient
     const int64_t first = ready->reported, pieces = laid->end[n] - ready->gathered;
     if (ready->computed == first)
         return STATUS_OK;
+    TRY(join(network, ready));
     if (pieces > 0)
         TRY(network->backend->gather(laid->pieces + ready->gathered, pieces, network->gradients));
     ready->gathered += pieces;
@@ -341,12 +371,16 @@ Status network_backward(Network *network, int worker, GradientSink sink, void *c
     Status status = STATUS_OK;
     const Graph *graph = network->graph;
     const int nodes = network->plan.node_count;
+    const bool may_run_aside = network->side_stream && network->gradients && !network->profile;
     Ready ready = {0};
     if (network_gathers(network) && !network->gradients)
         FAIL(STATUS_FAILURE, "backend %s gathers gradients: expected memory for them",
              network->backend->name);
     for (int n = graph->forward_nodes; n < nodes; n++) {
-        TRY(run_node(network, worker, n));
+        if (may_run_aside && graph_node_is_leaf(graph, n))
+            TRY(run_aside(network, worker, n, &ready));
+        else
+            TRY(run_node(network, worker, n));
         for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
             int value = graph->nodes[n].outputs[i];
             if (value != GRAPH_NONE && graph->values[value].kind == VALUE_PARAMETER_GRADIENT)

@@ -24,7 +24,19 @@ static void keep_for_backward(Plan *plan, const Graph *graph) {
         }
 }
 
-static void find_lifetimes(Plan *plan, const Graph *graph) {
+/* A leaf may run until the next one is met: what it reads is kept until then. */
+static void keep_for_leaves(Plan *plan, const Graph *graph) {
+    int next = plan->node_count;
+    for (int n = plan->node_count - 1; n >= graph->forward_nodes; n--) {
+        if (!graph_node_is_leaf(graph, n))
+            continue;
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            mark_alive(plan, graph, graph->nodes[n].inputs[i], next - 1);
+        next = n;
+    }
+}
+
+static void find_lifetimes(Plan *plan, const Graph *graph, bool side_stream) {
     for (int v = 0; v < graph->value_count; v++)
         plan->first[v] = plan->last[v] = -1;
     for (int n = 0; n < plan->node_count; n++) {
@@ -43,6 +55,8 @@ static void find_lifetimes(Plan *plan, const Graph *graph) {
     }
     if (graph->input_gradient != GRAPH_NONE)
         keep_for_backward(plan, graph);
+    if (side_stream)
+        keep_for_leaves(plan, graph);
 }
 
 static bool alive_together(const Plan *plan, int a, int b) {
@@ -84,7 +98,7 @@ static int64_t lowest_free_offset(const Plan *plan, const SizedValue *placed, in
     return offset;
 }
 
-Status plan_create(Plan *plan, const Graph *graph, int node_count) {
+Status plan_create(Plan *plan, const Graph *graph, int node_count, bool side_stream) {
     Status status = STATUS_OK;
     SizedValue *order = NULL;
     int count = 0;
@@ -94,7 +108,7 @@ Status plan_create(Plan *plan, const Graph *graph, int node_count) {
     TRY(ALLOCATE(&plan->first, graph->value_count));
     TRY(ALLOCATE(&plan->last, graph->value_count));
     TRY(ALLOCATE(&order, graph->value_count));
-    find_lifetimes(plan, graph);
+    find_lifetimes(plan, graph, side_stream);
     for (int v = 0; v < graph->value_count; v++) {
         plan->offset[v] = -1;
         if (!in_arena(graph, plan, v))

@@ -19,9 +19,10 @@ typedef struct Plan {
 /* Plans the first `node_count` nodes: graph->forward_nodes for inference, graph->node_count with gradients.
  * Inputs are alive from the start (the output's gradient: from the end of the forward nodes), the output to
  * the end of the forward nodes at least; with an input gradient also, to the end, that gradient and what the
- * backward nodes read of the forward ones, so that these can be run again. Owned by the caller; plan_release
- * accepts a zeroed plan. */
-Status plan_create(Plan *plan, const Graph *graph, int node_count);
+ * backward nodes read of the forward ones, so that these can be run again. With a side stream, on which the
+ * leaves of the graph are run, what one reads is alive until the next one, or to the end. Owned by the
+ * caller; plan_release accepts a zeroed plan. */
+Status plan_create(Plan *plan, const Graph *graph, int node_count, bool side_stream);
 void plan_release(Plan *plan);
 
 /* Fails if two values that are alive together overlap in the arena. */

@@ -64,6 +64,7 @@ static Status build_network(Trainer *trainer, const Backend *backend, int thread
         .backend = backend,
         .workers = fixed ? threads : 1,
         .gradients = NETWORK_TRAINING,
+        .side_stream = config->train_side_stream,
     };
     OptimizerOptions optimizer = {
         .learning_rate = config->train_lr,

@@ -235,7 +235,7 @@ ranks_float() { # sums in float, one shard per rank: to rounding, and the same b
     echo "1, 2 and 4 ranks together to rounding; twice the same bits on 2"
 }
 
-recorded() { # one step recorded and replayed, against kernels queued one by one: the same bits, and quietly
+recorded() { # one step recorded and replayed, against kernels queued one by one and on one stream: the same bits, quietly
     local precision cut name
     for precision in $(precisions); do
         for cut in 0 "$shard"; do
@@ -246,9 +246,12 @@ recorded() { # one step recorded and replayed, against kernels queued one by one
                 --set "data.limit=$short" --set train.record_step=false || return 1
             ! grep -q 'could not be recorded' "$work/recorded-$name" || { echo "not recorded: see the log"; return 1; }
             same_run "recorded-$name" "queued-$name" || return 1
+            train 1 "stream-$name" 40 "$device" "$precision" --set "train.shard=$cut" \
+                --set "data.limit=$short" --set train.side_stream=false || return 1
+            same_run "recorded-$name" "stream-$name" || return 1
         done
     done
-    echo "recorded steps bit-identical with queued ones ($(precisions); both kinds of sums)"
+    echo "recorded steps bit-identical with queued ones and with one stream ($(precisions); both kinds of sums)"
 }
 
 recorded_ranks() { # with NCCL's sums in the recording
@@ -463,7 +466,8 @@ step kernels 60 kernels
 step sample_bench 40 bench sample "$bf16"
 step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
 step torch_eager 60 torch_bench torch_eager "${best[@]}"
-if [ "$device" = cuda ]; then # what the recording and the sums in float are worth
+if [ "$device" = cuda ]; then # what the side stream, the recording and the sums in float are worth
+    step train_one_stream 60 bench train bf16 --set train.side_stream=false
     step train_queued 60 bench train bf16 --set train.record_step=false
     step train_fixed 60 bench train bf16 --set "train.shard=$($tiny && echo 8 || echo 128)"
     step train_tf32 60 bench train tf32

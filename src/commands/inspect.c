@@ -141,6 +141,7 @@ static Status inspect(Session *session) {
     UnetOptions unet = unet_options(config, trainer_shard(config, comm_size(session->comm)), height, width);
     TRY(graph_create(&graph));
     TRY(unet_build_trainable(graph, &unet));
+    TRY(graph_join_in_place(graph, session->backend->takes_parts));
     if (arguments->checkpoint)
         TRY(weights_check(graph, &checkpoint, path));
     if (arguments->dot) {

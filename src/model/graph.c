@@ -366,3 +366,91 @@ int graph_concat(Graph *graph, const char *name, int a, int b) {
     graph_append(graph, OP_CONCAT, (OpAttributes){0}, name, (int[]){a, b}, (int[]){y});
     return y;
 }
+
+/* ---- concatenations in place ---- */
+
+/* A value with memory of its own that is to become a view. */
+typedef struct Part {
+    int value, parent;
+    int64_t first_channel;
+} Part;
+
+enum { JOINED = 2, LARGEST_PARTS = 2 * JOINED };
+
+/* What is added where a value is computed, or GRAPH_NONE. */
+static int addend_of(const Graph *graph, int value) {
+    for (int n = 0; n < graph->forward_nodes; n++)
+        if (graph->nodes[n].outputs[0] == value)
+            return node_input(&graph->nodes[n], "addend");
+    return GRAPH_NONE;
+}
+
+/* A concatenation's operands become parts of its result; addends, which must have the same pitch, of values
+ * as wide that nothing else is in. */
+static int find_parts(Graph *graph, int concat, Part parts[LARGEST_PARTS]) {
+    int count = 0, y = graph->nodes[concat].outputs[0];
+    int64_t first_channel = 0;
+    for (int i = 0; i < JOINED; i++) {
+        int value = graph->nodes[concat].inputs[i], addend = addend_of(graph, value);
+        parts[count++] = (Part){value, y, first_channel};
+        first_channel += graph->values[value].shape.d[3];
+        if (addend == GRAPH_NONE)
+            continue;
+        char name[GRAPH_NAME_LENGTH];
+        snprintf(name, sizeof name, "%.80s with gaps", graph->values[addend].name);
+        int wide = graph_value(graph, VALUE_ACTIVATION, graph->values[addend].type, graph->values[y].shape,
+                               GRAPH_NONE, name);
+        parts[count++] = (Part){addend, wide, 0};
+    }
+    return count;
+}
+
+/* Whether all nodes that read or write the value can. */
+static bool all_take_parts(const Graph *graph, int value, bool (*takes_parts)(const OpDescription *op)) {
+    for (int n = 0; n < graph->node_count; n++) {
+        const Node *node = &graph->nodes[n];
+        bool uses = false;
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            uses = uses || node->inputs[i] == value;
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+            uses = uses || node->outputs[i] == value;
+        if (uses && !takes_parts(&node->op))
+            return false;
+    }
+    return true;
+}
+
+/* Moves the parts where all nodes concerned take them, else none. */
+static void place_parts(Graph *graph, const Part *parts, int count,
+                        bool (*takes_parts)(const OpDescription *op)) {
+    int placed = 0;
+    for (; placed < count && graph->values[parts[placed].value].kind == VALUE_ACTIVATION; placed++) {
+        Value *value = &graph->values[parts[placed].value];
+        value->kind = VALUE_VIEW;
+        value->parent = parts[placed].parent;
+        value->first_channel = parts[placed].first_channel;
+    }
+    describe_nodes(graph);
+    bool taken = placed == count;
+    for (int k = 0; k < placed; k++)
+        taken = taken && all_take_parts(graph, parts[k].value, takes_parts);
+    if (taken)
+        return;
+    while (placed-- > 0) {
+        graph->values[parts[placed].value].kind = VALUE_ACTIVATION;
+        graph->values[parts[placed].value].parent = GRAPH_NONE;
+    }
+    describe_nodes(graph);
+}
+
+Status graph_join_in_place(Graph *graph, bool (*takes_parts)(const OpDescription *op)) {
+    for (int n = 0; takes_parts && n < graph->forward_nodes; n++) {
+        Part parts[LARGEST_PARTS];
+        if (graph->nodes[n].op.kind != OP_CONCAT)
+            continue;
+        int count = find_parts(graph, n, parts);
+        if (graph->status == STATUS_OK)
+            place_parts(graph, parts, count, takes_parts);
+    }
+    return graph_check(graph);
+}

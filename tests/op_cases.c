@@ -392,13 +392,18 @@ const char *op_case_text(const OpDescription *op, char text[256]) {
         length +=
             snprintf(text + length, 256 - (size_t)length, " groups %d%s", a->groups, a->silu ? " silu" : "");
     for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS; k++) {
-        Shape s = k < OP_MAX_INPUTS ? op->inputs[k] : op->outputs[k - OP_MAX_INPUTS];
+        bool input = k < OP_MAX_INPUTS;
+        Shape s = input ? op->inputs[k] : op->outputs[k - OP_MAX_INPUTS];
+        int64_t pitch = input ? op_input_pitch(op, k) : op_output_pitch(op, k - OP_MAX_INPUTS);
+        char part[32] = "";
+        if (pitch != s.d[3])
+            snprintf(part, sizeof part, " of %" PRId64, pitch);
         if (k == OP_MAX_INPUTS)
             length += snprintf(text + length, 256 - (size_t)length, " ->");
-        if (s.d[0] && length < 220)
+        if (s.d[0] && length < 215)
             length += snprintf(text + length, 256 - (size_t)length,
-                               " (%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ")", s.d[0], s.d[1], s.d[2],
-                               s.d[3]);
+                               " (%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "%s)", s.d[0], s.d[1], s.d[2],
+                               s.d[3], part);
     }
     return text;
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "kernels/op_check.h"
 #include "op_cases.h"
 #include "op_operands.h"
 #include "op_precision.h"
@@ -95,6 +94,20 @@ static Status run_op(void *context) {
     return c->op.kernel->run(&c->op, c->inputs, c->outputs, c->scratch);
 }
 
+/* The elements of an operand's rows, whatever lies between them. */
+static int64_t elements_with_gaps(Shape shape, int64_t pitch) {
+    return shape.d[0] * shape.d[1] * shape.d[2] * pitch;
+}
+
+/* An input as a part of a larger tensor, zeros between its rows; the caller's to free. */
+static Status spread(const float *values, Shape shape, int64_t pitch, float **spread) {
+    const int64_t channels = shape.d[3];
+    Status status = ALLOCATE(spread, elements_with_gaps(shape, pitch));
+    for (int64_t i = 0; status == STATUS_OK && i < shape_count(shape); i++)
+        (*spread)[i / channels * pitch + i % channels] = values[i];
+    return status;
+}
+
 static size_t operand_bytes(Shape shape, DataType type) {
     return shape.d[0] ? (size_t)(shape_count(shape) * data_type_bytes(type)) : 0;
 }
@@ -111,7 +124,7 @@ static double op_bytes(const OpDescription *d) {
 
 typedef struct OpTime {
     double seconds;
-    char kernel[64];
+    char kernel[160];
 } OpTime;
 
 /* Median seconds of one run, without copies to and from the backend's memory. */
@@ -121,6 +134,7 @@ static Status time_op(const Backend *backend, const OpDescription *d, OpTime *ti
     void *memory[OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1] = {0}, *result = NULL;
     OpContext context = {.outputs = memory + OP_MAX_INPUTS};
     void **scratch = context.outputs + OP_MAX_OUTPUTS;
+    float *values = NULL;
     TRY(op_tensors_create(&tensors, d));
     op_case_inputs(d, 1, 1, tensors.in);
     TRY(op_rig_prepare(backend, d, &context.op));
@@ -130,16 +144,20 @@ static Status time_op(const Backend *backend, const OpDescription *d, OpTime *ti
             !(context.op.kernel->pack && op_operand_is_parameter(op_input_name(d->kind, k)))) {
             /* values in a layout would take the same time in another order */
             const ParameterLayout *layout = &context.op.input_layouts[k];
-            TRY(op_rig_place(backend, tensors.in[k], layout->parts ? layout->type : d->input_types[k],
-                             shape_count(d->inputs[k]), &memory[k]));
+            const int64_t pitch = op_input_pitch(d, k);
+            TRY(spread(tensors.in[k], d->inputs[k], pitch, &values));
+            TRY(op_rig_place(backend, values, layout->parts ? layout->type : d->input_types[k],
+                             elements_with_gaps(d->inputs[k], pitch), &memory[k]));
             context.inputs[k] = memory[k];
+            free(values);
+            values = NULL;
         }
     for (int k = 0; k < OP_MAX_OUTPUTS; k++)
         if (tensors.out[k]) {
             const ParameterLayout *layout = &context.op.output_layouts[k];
-            TRY(backend->allocate(&context.outputs[k], layout->parts
-                                                           ? parameter_layout_bytes(layout)
-                                                           : operand_bytes(d->outputs[k], DATA_F32)));
+            const int64_t elements = elements_with_gaps(d->outputs[k], op_output_pitch(d, k));
+            TRY(backend->allocate(&context.outputs[k], layout->parts ? parameter_layout_bytes(layout)
+                                                                     : (size_t)elements * sizeof(float)));
             result = context.outputs[k];
         }
     TRY(backend->allocate(scratch, context.op.scratch_bytes));
@@ -150,6 +168,7 @@ static Status time_op(const Backend *backend, const OpDescription *d, OpTime *ti
 done:
     op_rig_release(&context.op);
     op_tensors_release(&tensors);
+    free(values);
     for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1; k++)
         backend->release(memory[k]);
     return status;
@@ -171,7 +190,7 @@ int op_perf(const char *backend_name, const char *precision_name, int64_t sample
         OpDescription *op = &cases.list[i];
         OpTime time = {0};
         op_precision_describe(&precision, op);
-        if (op_check(op) != STATUS_OK) /* parts of larger feature maps */
+        if (!op_rig_takes(backend, op))
             continue;
         TRY(time_op(backend, op, &time));
         printf("%10.4f %10.1f %8.1f %5.0f%%  %s: %s\n", time.seconds * 1e3,

@@ -246,10 +246,10 @@ recorded() { # one step recorded and replayed, against kernels queued one by one
                 --set "data.limit=$short" --set train.record_step=false || return 1
             ! grep -q 'could not be recorded' "$work/recorded-$name" || { echo "not recorded: see the log"; return 1; }
             same_run "recorded-$name" "queued-$name" || return 1
-            train 1 "stream-$name" 40 "$device" "$precision" --set "train.shard=$cut" \
-                --set "data.limit=$short" --set train.side_stream=false || return 1
-            same_run "recorded-$name" "stream-$name" || return 1
         done
+        train 1 "stream-$precision" 40 "$device" "$precision" --set train.shard=0 --set "data.limit=$short" \
+            --set train.side_stream=false || return 1
+        same_run "recorded-$precision-0" "stream-$precision" || return 1
     done
     echo "recorded steps bit-identical with queued ones and with one stream ($(precisions); both kinds of sums)"
 }

@@ -76,18 +76,8 @@ static void print_tensors(const Checkpoint *checkpoint) {
 
 /* What the backend needs on top of the plan: its kernels' scratch, and the layouts of parameters and
  * gradients. */
-static Status print_kernels(const Session *session, const UnetOptions *unet) {
-    Status status = STATUS_OK;
-    NetworkOptions options = {
-        .unet = *unet,
-        .backend = session->backend,
-        .workers = 1,
-        .gradients = NETWORK_TRAINING,
-        .side_stream = session->arguments.config.train_side_stream,
-    };
-    Network *network = NULL;
+static void print_kernels(const Session *session, const Network *network) {
     char scratch[DESCRIBE_NUMBER_BYTES], packed[DESCRIBE_NUMBER_BYTES], total[DESCRIBE_NUMBER_BYTES];
-    TRY(network_create(&network, &options));
     int64_t per_worker = network->plan.arena_bytes + network->scratch_bytes;
     printf(
         "kernels of %s: scratch %s per worker, parameters and gradients in their layouts %s; training on %d "
@@ -95,22 +85,30 @@ static Status print_kernels(const Session *session, const UnetOptions *unet) {
         session->backend->name, describe_bytes(network->scratch_bytes, scratch),
         describe_bytes(network->packed_bytes, packed), session->threads, session->threads == 1 ? "" : "s",
         describe_bytes(session->threads * per_worker + network->packed_bytes, total));
-done:
-    network_destroy(network);
-    return status;
 }
 
-static Status print_network(const Session *session, const Graph *graph, const UnetOptions *unet) {
+/* As the backend trains it. */
+static Status print_network(const Session *session, const UnetOptions *unet) {
     Status status = STATUS_OK;
     const Config *config = &session->arguments.config;
+    NetworkOptions options = {
+        .unet = *unet,
+        .backend = session->backend,
+        .workers = 1,
+        .gradients = NETWORK_TRAINING,
+        .side_stream = config->train_side_stream,
+    };
+    Network *network = NULL;
+    TRY(network_create(&network, &options));
     print_heading("Parameters");
-    describe_parameters(graph, stdout);
+    describe_parameters(network->graph, stdout);
     print_heading("Memory");
-    TRY(describe_memory(graph, config->train_side_stream && session->backend->side_begin, stdout));
-    TRY(print_kernels(session, unet));
+    TRY(describe_memory(network->graph, network->side_stream, stdout));
+    print_kernels(session, network);
     print_heading("Cost");
-    describe_cost(graph, config->train_batch, stdout);
+    describe_cost(network->graph, config->train_batch, stdout);
 done:
+    network_destroy(network);
     return status;
 }
 
@@ -141,7 +139,6 @@ static Status inspect(Session *session) {
     UnetOptions unet = unet_options(config, trainer_shard(config, comm_size(session->comm)), height, width);
     TRY(graph_create(&graph));
     TRY(unet_build_trainable(graph, &unet));
-    TRY(graph_join_in_place(graph, session->backend->takes_parts));
     if (arguments->checkpoint)
         TRY(weights_check(graph, &checkpoint, path));
     if (arguments->dot) {
@@ -153,7 +150,7 @@ static Status inspect(Session *session) {
         print_heading("Tensors");
         print_tensors(&checkpoint);
     }
-    TRY(print_network(session, graph, &unet));
+    TRY(print_network(session, &unet));
 done:
     graph_destroy(graph);
     checkpoint_release(&checkpoint);

@@ -221,12 +221,11 @@ static void describe_kernels(const Network *network, char kernels[KERNELS_BYTES]
 }
 
 /* What must be equal on all ranks for equal bits. */
-static void describe_build(const Session *session, const Network *network, char build[BUILD_BYTES]) {
-    char program[SESSION_BUILD_BYTES], kernels[KERNELS_BYTES];
+static void describe_build(const Session *session, const char *kernels, char build[BUILD_BYTES]) {
+    char program[SESSION_BUILD_BYTES];
     session_build(program);
-    describe_kernels(network, kernels);
     snprintf(build, BUILD_BYTES, "%s; %s%s%s", program, session->backend->description,
-             network ? "; kernels " : "", kernels);
+             kernels[0] ? "; kernels " : "", kernels);
 }
 
 Status session_take_configuration(Session *session, const Checkpoint *checkpoint, const char *path) {
@@ -278,8 +277,8 @@ Status session_provenance(const Session *session, const Network *network, char *
     char build[BUILD_BYTES] = "", kernels[KERNELS_BYTES], host[HOST_BYTES] = "", *builds = NULL,
          *hosts = NULL, *host_list = NULL;
     *json = NULL;
-    describe_build(session, network, build);
     describe_kernels(network, kernels);
+    describe_build(session, kernels, build);
     host_name(host);
     if (session->root) {
         TRY(ALLOCATE(&builds, (int64_t)size * BUILD_BYTES));

@@ -53,6 +53,14 @@ static cudnnDataType_t data_type(DataType type) {
     return type == DATA_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
+int64_t cudnn_large_pitch(const CudnnConvolution *c) {
+    return c->large_pitch ? c->large_pitch : c->large_c;
+}
+
+int64_t cudnn_small_pitch(const CudnnConvolution *c) {
+    return c->small_pitch ? c->small_pitch : c->small_c;
+}
+
 /* Those with ids from ID_PARTIAL are not stored. Dimensions in cuDNN's order (outer, channels, height,
  * width), memory in ours (outer, height, width, channels). */
 static Status tensor_create(cudnnBackendDescriptor_t *tensor, int64_t id, DataType type, int64_t outer,
@@ -62,8 +70,7 @@ static Status tensor_create(cudnnBackendDescriptor_t *tensor, int64_t id, DataTy
     bool is_virtual = id >= ID_PARTIAL;
     int64_t alignment = TENSOR_ALIGNMENT;
     int64_t dims[TENSOR_DIMS] = {outer, channels, height, width};
-    int64_t pixel = pitch ? pitch : channels;
-    int64_t strides[TENSOR_DIMS] = {height * width * pixel, 1, width * pixel, pixel};
+    int64_t strides[TENSOR_DIMS] = {height * width * pitch, 1, width * pitch, pitch};
     TRY(cudnn_descriptor_create(tensor, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &element);
@@ -163,10 +170,10 @@ static Status addition_create(CudnnProblem *problem, int k) {
     cudnnBackendDescriptor_t result = last ? problem->small : problem->partial[k + 1];
     float one = 1;
     if (last)
-        TRY(tensor_create(&problem->added[k], ID_BIAS, c->type, 1, 1, 1, c->small_c, 0));
+        TRY(tensor_create(&problem->added[k], ID_BIAS, c->type, 1, 1, 1, c->small_c, c->small_c));
     else
         TRY(tensor_create(&problem->added[k], ID_ADDEND, c->type, c->samples, c->small_h, c->small_w,
-                          c->small_c, c->small_pitch));
+                          c->small_c, cudnn_small_pitch(c)));
     TRY(cudnn_descriptor_create(operation, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
     CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
               &addition);
@@ -192,12 +199,14 @@ static Status operations_create(CudnnProblem *problem) {
         FAIL(STATUS_FAILURE, "additions to another pass than forward");
     for (int k = 0; k < additions; k++)
         TRY(tensor_create(&problem->partial[k], ID_PARTIAL + k, DATA_F32, c->samples, c->small_h, c->small_w,
-                          c->small_c, 0));
+                          c->small_c, c->small_c));
     TRY(convolution_create(problem));
-    TRY(cudnn_descriptor_create(&problem->addition, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
-    CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-    CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
-    CUDNN_FINALIZE(problem->addition);
+    if (additions > 0) {
+        TRY(cudnn_descriptor_create(&problem->addition, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
+        CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+        CUDNN_SET(problem->addition, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
+        CUDNN_FINALIZE(problem->addition);
+    }
     for (int k = 0; k < additions; k++)
         TRY(addition_create(problem, k));
     TRY(cudnn_descriptor_create(&problem->graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR));
@@ -218,11 +227,11 @@ Status cudnn_problem_create(CudnnProblem **out, const CudnnConvolution *convolut
     problem->convolution = *convolution;
     problem->device = device;
     TRY(tensor_create(&problem->large, ID_LARGE, c->type, c->samples, c->large_h, c->large_w, c->large_c,
-                      c->large_pitch));
+                      cudnn_large_pitch(c)));
     TRY(tensor_create(&problem->small, ID_SMALL, c->type, c->samples, c->small_h, c->small_w, c->small_c,
-                      c->small_pitch));
+                      cudnn_small_pitch(c)));
     TRY(tensor_create(&problem->weights, ID_WEIGHTS, c->weights_type, c->small_c, c->kernel, c->kernel,
-                      c->large_c, 0));
+                      c->large_c, c->large_c));
     TRY(geometry_create(problem));
     TRY(operations_create(problem));
     *out = problem;
@@ -398,7 +407,7 @@ enum { MAP_BYTES = 32 }; /* the product of the first three is less than 2^31 (op
 static const char *map_text(int64_t height, int64_t width, int64_t channels, int64_t pitch,
                             char text[MAP_BYTES]) {
     int length = snprintf(text, MAP_BYTES, "%" PRId64 "x%" PRId64 "x%" PRId64, height, width, channels);
-    if (pitch)
+    if (pitch != channels)
         snprintf(text + length, (size_t)(MAP_BYTES - length), "/%" PRId64, pitch);
     return text;
 }
@@ -413,8 +422,9 @@ void cudnn_convolution_name(const CudnnConvolution *c, char name[CUDNN_NAME_BYTE
                                             [CUDNN_ADDS_ADDEND_AND_BIAS] = " + addend + bias"};
     char large[MAP_BYTES], small[MAP_BYTES];
     snprintf(name, CUDNN_NAME_BYTES, "%s n%" PRId64 " large %s small %s k%d s%d p%d %s weights %s%s%s%s",
-             passes[c->pass], c->samples, map_text(c->large_h, c->large_w, c->large_c, c->large_pitch, large),
-             map_text(c->small_h, c->small_w, c->small_c, c->small_pitch, small), c->kernel, c->stride,
+             passes[c->pass], c->samples,
+             map_text(c->large_h, c->large_w, c->large_c, cudnn_large_pitch(c), large),
+             map_text(c->small_h, c->small_w, c->small_c, cudnn_small_pitch(c), small), c->kernel, c->stride,
              c->pad, types[c->type], types[c->weights_type], c->tf32 ? " tf32" : "",
              c->accumulate ? " accumulate" : "", epilogues[c->epilogue]);
 }

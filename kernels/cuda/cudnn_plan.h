@@ -56,6 +56,9 @@ typedef struct CudnnConvolution {
     bool accumulate;       /* backward data: the result is added to what the large tensor holds */
 } CudnnConvolution;
 
+int64_t cudnn_large_pitch(const CudnnConvolution *convolution);
+int64_t cudnn_small_pitch(const CudnnConvolution *convolution);
+
 /* A device as cuDNN's heuristics and compilers see it: a finalised backend descriptor. */
 typedef void *CudnnDevice;
 

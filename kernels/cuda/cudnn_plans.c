@@ -88,28 +88,22 @@ done:
     return status;
 }
 
-static int64_t pitch_of(int64_t channels, int64_t pitch) {
-    return pitch ? pitch : channels;
-}
-
 static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count) {
     Status status = STATUS_OK;
     size_t workspace = 0;
-    const int64_t large_pixels = c->samples * c->large_h * c->large_w;
-    const int64_t small_pixels = c->samples * c->small_h * c->small_w;
-    const int64_t small_pitch = pitch_of(c->small_c, c->small_pitch);
+    const int64_t large = c->samples * c->large_h * c->large_w * cudnn_large_pitch(c);
+    const int64_t small = c->samples * c->small_h * c->small_w * cudnn_small_pitch(c);
     enum { SEED_LARGE = 1, SEED_WEIGHTS, SEED_SMALL, SEED_BIAS, SEED_ADDEND };
     rig->convolution = c;
     for (int i = 0; i < count; i++)
         if (plans[i].workspace_bytes > workspace)
             workspace = plans[i].workspace_bytes;
-    TRY(random_tensor(&rig->tensors.large, c->type, large_pixels * pitch_of(c->large_c, c->large_pitch),
-                      SEED_LARGE));
-    TRY(random_tensor(&rig->tensors.small, c->type, small_pixels * small_pitch, SEED_SMALL));
+    TRY(random_tensor(&rig->tensors.large, c->type, large, SEED_LARGE));
+    TRY(random_tensor(&rig->tensors.small, c->type, small, SEED_SMALL));
     if (c->epilogue != CUDNN_ADDS_NOTHING)
         TRY(random_tensor(&rig->tensors.bias, c->type, c->small_c, SEED_BIAS));
     if (c->epilogue == CUDNN_ADDS_ADDEND_AND_BIAS)
-        TRY(random_tensor(&rig->tensors.addend, c->type, small_pixels * small_pitch, SEED_ADDEND));
+        TRY(random_tensor(&rig->tensors.addend, c->type, small, SEED_ADDEND));
     TRY(random_tensor(&rig->tensors.weights, c->weights_type, c->small_c * c->kernel * c->kernel * c->large_c,
                       SEED_WEIGHTS));
     TRY(cuda_allocate(&rig->workspace, workspace));
@@ -148,8 +142,8 @@ static Status queue_runs(void *context) {
     for (int i = 0; i < runs->times; i++) {
         TRY(cudnn_plan_run(runs->plan, runs->plans->handle, t, runs->rig->workspace));
         if (runs->plan->epilogue != c->epilogue)
-            TRY(cuda_add_to_convolution(t->small, pitch_of(c->small_c, c->small_pitch), c->type, t->addend,
-                                        t->bias, c->samples * c->small_h * c->small_w, c->small_c));
+            TRY(cuda_add_to_convolution(t->small, cudnn_small_pitch(c), c->type, t->addend, t->bias,
+                                        c->samples * c->small_h * c->small_w, c->small_c));
     }
 done:
     return status;

@@ -12,14 +12,12 @@ typedef struct Autodiff {
     int *gradient; /* (forward values) value that holds the gradient so far, or GRAPH_NONE */
 } Autodiff;
 
-/* The first node that reads the value (`output` false) or that computes it; NULL if there is none. */
-static const Node *first_node(const Graph *g, int value, bool output) {
-    for (int n = 0; n < g->forward_nodes; n++) {
-        const Node *node = &g->nodes[n];
-        for (int i = 0; i < (output ? OP_MAX_OUTPUTS : OP_MAX_INPUTS); i++)
-            if ((output ? node->outputs[i] : node->inputs[i]) == value)
-                return node;
-    }
+/* The first node that reads the value; NULL if there is none. */
+static const Node *first_reader(const Graph *g, int value) {
+    for (int n = 0; n < g->forward_nodes; n++)
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            if (g->nodes[n].inputs[i] == value)
+                return &g->nodes[n];
     return NULL;
 }
 
@@ -39,7 +37,7 @@ static int bias_before(const Graph *g, const Node *node) {
     if (node->op.kind != OP_GROUP_NORM || node_input(node, "shift") == GRAPH_NONE)
         return GRAPH_NONE;
     const int x = node_input(node, "x");
-    const Node *source = first_node(g, x, true);
+    const Node *source = graph_source(g, x);
     if (!source || source->op.kind != OP_CONV2D || reader_count(g, x) > 1)
         return GRAPH_NONE;
     return node_input(source, "bias");
@@ -121,7 +119,7 @@ typedef struct NormGradient {
 } NormGradient;
 
 static NormGradient norm_gradient(Autodiff *a, const Node *node, int x) {
-    const Node *source = first_node(a->graph, x, true), *reader = first_node(a->graph, x, false);
+    const Node *source = graph_source(a->graph, x), *reader = first_reader(a->graph, x);
     NormGradient result = {{x, GRAPH_NONE}, {GRAPH_NONE, GRAPH_NONE}};
     if (source && source->op.kind == OP_CONCAT && reader->outputs[0] == node->outputs[0])
         for (int i = 0; i < 2; i++)

@@ -161,6 +161,14 @@ bool graph_node_is_leaf(const Graph *graph, int node) {
     return true;
 }
 
+const Node *graph_source(const Graph *graph, int value) {
+    for (int n = 0; n < graph->forward_nodes; n++)
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+            if (graph->nodes[n].outputs[i] == value)
+                return &graph->nodes[n];
+    return NULL;
+}
+
 int node_input(const Node *node, const char *operand) {
     int index = op_input(node->op.kind, operand);
     return index < 0 ? GRAPH_NONE : node->inputs[index];
@@ -377,21 +385,15 @@ typedef struct Part {
 
 enum { JOINED = 2, LARGEST_PARTS = 2 * JOINED };
 
-/* What is added where a value is computed, or GRAPH_NONE. */
-static int addend_of(const Graph *graph, int value) {
-    for (int n = 0; n < graph->forward_nodes; n++)
-        if (graph->nodes[n].outputs[0] == value)
-            return node_input(&graph->nodes[n], "addend");
-    return GRAPH_NONE;
-}
-
 /* A concatenation's operands become parts of its result; addends, which must have the same pitch, of values
  * as wide that nothing else is in. */
 static int find_parts(Graph *graph, int concat, Part parts[LARGEST_PARTS]) {
     int count = 0, y = graph->nodes[concat].outputs[0];
     int64_t first_channel = 0;
     for (int i = 0; i < JOINED; i++) {
-        int value = graph->nodes[concat].inputs[i], addend = addend_of(graph, value);
+        int value = graph->nodes[concat].inputs[i];
+        const Node *source = graph_source(graph, value);
+        int addend = source ? node_input(source, "addend") : GRAPH_NONE;
         parts[count++] = (Part){value, y, first_channel};
         first_channel += graph->values[value].shape.d[3];
         if (addend == GRAPH_NONE)

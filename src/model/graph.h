@@ -115,6 +115,9 @@ int graph_root(const Graph *graph, int value);
 /* Whether a node computes nothing but gradients of parameters, which no other node reads. */
 bool graph_node_is_leaf(const Graph *graph, int node);
 
+/* The forward node that computes the value; NULL if none does. */
+const Node *graph_source(const Graph *graph, int value);
+
 /* The value a node reads or writes under the operand's name in ops.def; GRAPH_NONE if absent. */
 int node_input(const Node *node, const char *operand);
 int node_output(const Node *node, const char *operand);

@@ -2,11 +2,9 @@
 
 #include <stdlib.h>
 
-static const int64_t type_bytes[] = {[COMM_INT64] = 8, [COMM_FLOAT32] = 4, [COMM_BFLOAT16] = 2};
-
 int64_t buckets_elements(double mib, CommType type) {
     enum { STEP = 64 };
-    int64_t elements = (int64_t)(mib * 1048576.0 / (double)type_bytes[type]) / STEP * STEP;
+    int64_t elements = (int64_t)(mib * 1048576.0 / (double)comm_type_bytes(type)) / STEP * STEP;
     return elements < STEP ? STEP : elements;
 }
 
@@ -32,7 +30,7 @@ void buckets_release(Buckets *buckets) {
 
 static Status start_one(Buckets *buckets, int b) {
     const BucketData *data = &buckets->data;
-    char *memory = (char *)data->memory + buckets->begin[b] * type_bytes[data->type];
+    char *memory = (char *)data->memory + buckets->begin[b] * comm_type_bytes(data->type);
     int64_t count = buckets->begin[b + 1] - buckets->begin[b];
     if (data->device)
         return comm_device_sum_start(buckets->comm, memory, count, data->type);

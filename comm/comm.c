@@ -80,6 +80,11 @@ Status comm_allreduce_f64(Comm *comm, double *data, int64_t count, CommReduction
     return comm->operations->allreduce_f64(comm, data, count, reduction);
 }
 
+int64_t comm_type_bytes(CommType type) {
+    static const int64_t bytes[] = {[COMM_INT64] = 8, [COMM_FLOAT32] = 4, [COMM_BFLOAT16] = 2};
+    return bytes[type];
+}
+
 Status comm_allreduce_start(Comm *comm, void *data, int64_t count, CommType type, CommRequest **request) {
     return comm->operations->allreduce_start(comm, data, count, type, request);
 }

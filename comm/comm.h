@@ -46,6 +46,7 @@ Status comm_allreduce_f64(Comm *comm, double *data, int64_t count, CommReduction
 
 /* Element types of sums. */
 typedef enum CommType { COMM_INT64, COMM_FLOAT32, COMM_BFLOAT16 } CommType;
+int64_t comm_type_bytes(CommType type);
 
 /* Starts a sum over ranks, in place; data must stay until comm_wait, which frees the request. bf16 only on
  * devices.

@@ -28,21 +28,20 @@ typedef struct Traveller {
     void *memory; /* backend memory */
     CommType type;
     int64_t count;
-    size_t element_bytes;
 } Traveller;
 
 static Traveller traveller(const Shards *shards) {
     int64_t elements = parameter_elements(shards);
     if (shards->halves)
-        return (Traveller){shards->halves, COMM_BFLOAT16, elements, sizeof *shards->halves};
+        return (Traveller){shards->halves, COMM_BFLOAT16, elements};
     if (shards->gradient)
-        return (Traveller){shards->gradient, COMM_FLOAT32, elements, sizeof *shards->gradient};
-    return (Traveller){shards->sums, COMM_INT64, elements + TAIL_SUMMED, sizeof *shards->sums};
+        return (Traveller){shards->gradient, COMM_FLOAT32, elements};
+    return (Traveller){shards->sums, COMM_INT64, elements + TAIL_SUMMED};
 }
 
 static size_t traveller_bytes(const Shards *shards) {
     Traveller t = traveller(shards);
-    return (size_t)t.count * t.element_bytes;
+    return (size_t)(t.count * comm_type_bytes(t.type));
 }
 
 static Status create_sums(Shards *shards, const ShardsOptions *options) {

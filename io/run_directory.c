@@ -134,17 +134,37 @@ static Status write_holder(int lock, const char *path) {
     return STATUS_OK;
 }
 
+/* Length of the longest leading part of a path that is there. */
+static size_t existing_characters(const char *path) {
+    char part[RUN_PATH_BYTES];
+    snprintf(part, sizeof part, "%s", path);
+    while (part[0] && !file_exists(part)) {
+        char *slash = strrchr(part, '/');
+        *(slash ? slash : part) = '\0';
+    }
+    return strlen(part);
+}
+
+/* Makes the directory if need be and opens its lock; another process may just be taking both away. */
+static Status open_lock(RunDirectory *run, const char *path) {
+    do {
+        run->existing_characters = existing_characters(run->path);
+        Status status = file_make_directories(run->path);
+        if (status != STATUS_OK)
+            return status;
+        run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+    } while (run->lock < 0 && errno == ENOENT && !file_is_directory(run->path));
+    if (run->lock < 0)
+        return status_error(file_error_status(errno), "%s: cannot create the lock: %s", path,
+                            strerror(errno));
+    return STATUS_OK;
+}
+
 /* flock: released by the kernel however the process ends, and not lost when some other code closes the file.
  */
-static Status take_lock(RunDirectory *run, double wait_seconds) {
-    Status status = STATUS_OK;
-    char path[FILE_PATH_BYTES], holder[LOCK_TEXT_BYTES];
+static Status wait_for_lock(const RunDirectory *run, const char *path, double deadline, double wait_seconds) {
+    char holder[LOCK_TEXT_BYTES];
     bool announced = false;
-    double deadline = clock_seconds() + wait_seconds;
-    TRY(file_join(path, run->path, LOCK_NAME));
-    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-    if (run->lock < 0)
-        FAIL(file_error_status(errno), "%s: cannot create the lock: %s", path, strerror(errno));
     while (flock(run->lock, LOCK_EX | LOCK_NB) != 0) {
         if (errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP) {
             log_warning(
@@ -153,20 +173,67 @@ static Status take_lock(RunDirectory *run, double wait_seconds) {
             break;
         }
         if (errno != EWOULDBLOCK && errno != EINTR)
-            FAIL(STATUS_FAILURE, "%s: cannot lock: %s", path, strerror(errno));
+            return status_error(STATUS_FAILURE, "%s: cannot lock: %s", path, strerror(errno));
         read_holder(run->lock, holder);
         if (clock_seconds() >= deadline)
-            FAIL(STATUS_BAD_INPUT,
-                 "%s is in use by %s (waited %.0f s): stop it, or choose another name with --run", run->path,
-                 holder, wait_seconds);
+            return status_error(
+                STATUS_BAD_INPUT,
+                "%s is in use by %s (waited %.0f s): stop it, or choose another name with --run", run->path,
+                holder, wait_seconds);
         if (!announced)
             log_info("%s is in use by %s: waiting up to %.0f s", run->path, holder, wait_seconds);
         announced = true;
         nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_NANOSECONDS}, NULL);
     }
+    return STATUS_OK;
+}
+
+static void close_lock(RunDirectory *run) {
+    close(run->lock);
+    run->lock = -1;
+}
+
+static Status take_lock(RunDirectory *run, double wait_seconds) {
+    Status status = STATUS_OK;
+    char path[FILE_PATH_BYTES];
+    double deadline = clock_seconds() + wait_seconds;
+    struct stat file;
+    TRY(file_join(path, run->path, LOCK_NAME));
+    for (;;) {
+        TRY(open_lock(run, path));
+        status = wait_for_lock(run, path, deadline, wait_seconds);
+        if (status != STATUS_OK) {
+            close_lock(run); /* another's: it stays */
+            goto done;
+        }
+        if (fstat(run->lock, &file) != 0 || file.st_nlink > 0)
+            break;
+        close_lock(run); /* its holder gave up the run and removed it */
+    }
     TRY(write_holder(run->lock, path));
 done:
     return status;
+}
+
+/* Takes away what was made for a run that never began; what has a file in it stays. */
+static void give_up(RunDirectory *run) {
+    char path[FILE_PATH_BYTES];
+    size_t length = strlen(run->path);
+    if (length <= run->existing_characters)
+        return;
+    for (int i = 0; i < (int)(sizeof run_folders / sizeof *run_folders); i++)
+        if (file_join(path, run->path, run_folders[i]) == STATUS_OK)
+            (void)rmdir(path);
+    if (run->lock >= 0 && file_join(path, run->path, LOCK_NAME) == STATUS_OK) {
+        (void)unlink(path);
+        close_lock(run); /* before rmdir: network file systems keep a removed file that is open */
+    }
+    snprintf(path, sizeof path, "%s", run->path);
+    for (; length > run->existing_characters; length--)
+        if (path[length] == '\0' || path[length] == '/') {
+            path[length] = '\0';
+            (void)rmdir(path); /* fails where something is in it */
+        }
 }
 
 /* For people and the dashboard: no reason to stop a run. */
@@ -196,19 +263,28 @@ Status run_directory_open(const char *outputs, const char *name, double wait_sec
     if (snprintf(run.path, sizeof run.path, "%s/%s", outputs, name) >= (int)sizeof run.path)
         FAIL(STATUS_BAD_INPUT, "--outputs: the path of run \"%s\" is longer than %d characters", name,
              RUN_PATH_BYTES - 1);
-    TRY(file_make_directories(run.path));
     TRY(take_lock(&run, wait_seconds));
+    *out = run;
+done:
+    if (status != STATUS_OK) {
+        give_up(&run);
+        if (run.lock >= 0)
+            close_lock(&run);
+        status_context(status, "run directory");
+    }
+    return status;
+}
+
+Status run_directory_begin(RunDirectory *run) {
+    Status status = STATUS_OK;
     for (int i = 0; i < (int)(sizeof run_folders / sizeof *run_folders); i++) {
         char path[FILE_PATH_BYTES];
-        TRY(file_join(path, run.path, run_folders[i]));
+        TRY(file_join(path, run->path, run_folders[i]));
         TRY(file_make_directories(path));
     }
-    TRY(publish_as_latest(&run));
-    *out = run;
-    run.lock = -1;
+    TRY(publish_as_latest(run));
+    run->existing_characters = strlen(run->path);
 done:
-    if (run.lock >= 0)
-        close(run.lock);
     if (status != STATUS_OK)
         status_context(status, "run directory");
     return status;
@@ -239,8 +315,11 @@ bool run_directory_is_used(const RunDirectory *run) {
 }
 
 void run_directory_close(RunDirectory *run) {
-    /* a zero-initialised struct has no path: its lock is not descriptor 0 */
-    if (run->path[0] && run->lock >= 0) {
+    if (!run->path[0]) /* zero-initialised: its lock is not descriptor 0 */
+        run->lock = -1;
+    if (run->lock >= 0)
+        give_up(run);
+    if (run->lock >= 0) {
         if (ftruncate(run->lock, 0) != 0)
             log_warning("%s/%s: cannot clear: %s", run->path, LOCK_NAME, strerror(errno));
         close(run->lock);

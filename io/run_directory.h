@@ -4,6 +4,7 @@
 #define IO_RUN_DIRECTORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "core/status.h"
 
@@ -16,6 +17,7 @@ typedef struct RunDirectory {
     char name[RUN_NAME_BYTES];
     char outputs[RUN_OUTPUTS_BYTES];
     int lock; /* descriptor that holds outputs/RUN/.lock while this process lives; -1 if none */
+    size_t existing_characters; /* of path: what stays if the run is closed before it has begun */
 } RunDirectory;
 
 /* Refuses a name that cannot be a run's: letters, digits and ._+=,- only, beginning with none of . and -, at
@@ -28,16 +30,20 @@ Status run_directory_check_name(const char *name);
 Status run_directory_name(const char *outputs, const char *command, const char *given, bool resumes,
                           char name[RUN_NAME_BYTES]);
 
-/* Creates outputs/RUN with checkpoints/ and figures/, takes its lock, and makes it the latest run
- * (LATEST_RUN.txt and the link `current`). A lock that is held is waited for `wait_seconds`
+/* Makes outputs/RUN if it is not there and takes its lock. A lock that is held is waited for `wait_seconds`
  * (RUN_LOCK_WAIT_SECONDS), then refused naming its holder. Errors: STATUS_BAD_INPUT if outputs is not
  * writable or the run is in use. */
 Status run_directory_open(const char *outputs, const char *name, double wait_seconds, RunDirectory *out);
 
+/* After all checks: makes checkpoints/ and figures/, and the run the latest one (LATEST_RUN.txt and the link
+ * `current`). */
+Status run_directory_begin(RunDirectory *run);
+
 /* True if the run has products already: anything besides its lock and empty folders. For --resume never. */
 bool run_directory_is_used(const RunDirectory *run);
 
-/* Gives the lock back. Zero-initialised or closed already: nothing happens. */
+/* Gives the lock back; of a run that has not begun, folders that were made for it are removed.
+ * Zero-initialised or closed already: nothing happens. */
 void run_directory_close(RunDirectory *run);
 
 #endif

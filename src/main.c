@@ -97,9 +97,9 @@ int main(int argc, char **argv) {
     session.root = comm_rank(session.comm) == 0;
     log_start(comm_rank(session.comm), comm_size(session.comm), false);
     status = run_command(&session, command, argc - 2, argv + 2);
+    run_directory_close(&session.run); /* before the job may be ended */
     if (status != STATUS_OK)
         report_failure(&session, status);
-    run_directory_close(&session.run);
     comm_detach_device(session.comm);
     if (session.backend && session.backend->stop)
         session.backend->stop();

@@ -84,6 +84,42 @@ END
 refused "a checkpoint whose settings were altered" 2 foreign.h5 expected found -- \
     "$program" sample --checkpoint "$work/foreign.h5" --set sample.weights=raw --outputs "$work"
 
+# --- results that are there: made again by the same command, else refused and left as they are
+draw=(--outputs "$work" --set threads=1 --run)
+sample=("$program" sample --checkpoint "$latest" --count 5 "${draw[@]}" drawn)
+posterior=("$program" posterior --prior mixture --set diffusion.steps=10 --draws 3 "${draw[@]}" completed)
+check "samples" "${sample[@]}"
+check "posterior draws" "${posterior[@]}"
+files_state() { # of all runs but their locks, and of what names the latest
+    (cd "$work" && find . -path ./data -prune -o -type f ! -name .lock ! -name stdout ! -name stderr ! -name state -exec md5sum {} + | sort)
+}
+files_state >"$work/state"
+refused "samples of another number" 2 drawn "sample.count: expected 5 .*found 6" -- "${sample[@]}" --count 6
+refused "samples of another checkpoint" 2 drawn checksum -- "${sample[@]}" --checkpoint "${latest/12.h5/08.h5}"
+refused "posterior draws of another image" 2 completed "posterior.image: expected 0 .*found 3" -- "${posterior[@]}" --image 3
+refused "samples in the run of a training" 2 good "a run of sample.*one of train" -- "${sample[@]}" --run good
+refused "posterior draws in the run of samples" 2 drawn "of posterior.*one of sample" -- "${posterior[@]}" --run drawn
+check "refused: everything is as it was" diff "$work/state" <(files_state)
+cp -r "$work/drawn" "$work/drawn-before"
+check "the same samples again" "${sample[@]}" --set threads=2
+check "the same samples again: same bits" $python "$root/tests/compare_h5.py" "$work/drawn/samples.h5" "$work/drawn-before/samples.h5"
+check "the same posterior draws again" "${posterior[@]}"
+truncate -s -1000 "$work/drawn/samples.h5"
+refused "samples that cannot be read" 2 samples.h5 truncated "another --run" -- "${sample[@]}"
+
+# --- a run that cannot begin leaves no folder
+cp "$latest" "$work/torn.h5"
+truncate -s -1000 "$work/torn.h5"
+new=(--outputs "$work/new/outputs" --run begun)
+refused "resume from a damaged file" 2 torn.h5 -- "${train[@]}" "${new[@]}" --resume "$work/torn.h5"
+refused "resume from a missing file" 2 none.h5 -- "${train[@]}" "${new[@]}" --resume "$work/none.h5"
+refused "resume from a file of other settings" 2 train.batch -- "${train[@]}" "${new[@]}" --set train.batch=48 --resume "$latest"
+fresh_data
+refused "resume with other images" 2 "$latest" -- "${train[@]}" "${new[@]}" --set "data.dir=$work/data" --resume "$latest"
+mpi_command 2
+timeout 60 "${MPIRUN[@]}" "${train[@]}" "${new[@]}" --resume "$work/torn.h5" >"$work/log" 2>&1
+check "a run that cannot begin leaves no folder" test ! -e "$work/new"
+
 # A damaged newest checkpoint is named, and the one before it carries on to the same end.
 for damage in truncated flipped; do
     cp -r "$work/good" "$work/$damage"

@@ -119,6 +119,8 @@ static void test_small_files(const char *disk, const char *filler) {
                 "No space left on device");
     CHECK(!file_exists(path));
     CHECK_ERROR(run_directory_open(disk, "another", 0, &run), STATUS_FAILURE, "No space left on device");
+    CHECK_OK(file_join(path, disk, "another"));
+    CHECK(!file_exists(path));
     CHECK(unlink(filler) == 0);
 }
 

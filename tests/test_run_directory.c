@@ -86,19 +86,24 @@ static void test_names(const char *scratch) {
     CHECK(unsetenv("SLURM_JOB_ID") == 0);
 }
 
+static void begin(const char *outputs, const char *name, RunDirectory *run) {
+    CHECK_OK(run_directory_open(outputs, name, 0, run));
+    CHECK_OK(run_directory_begin(run));
+}
+
 static void test_layout(const char *scratch) {
     char outputs[FILE_PATH_BYTES], path[FILE_PATH_BYTES], target[RUN_NAME_BYTES] = "";
     RunDirectory run = {0}, second = {0};
     snprintf(outputs, sizeof outputs, "%.512s/deep/er/outputs", scratch);
     run_directory_close(&run); /* zero-initialised: nothing happens */
-    CHECK_OK(run_directory_open(outputs, "first", 0, &run));
+    begin(outputs, "first", &run);
     CHECK(run.lock >= 0 && strcmp(run.name, "first") == 0 && strcmp(run.outputs, outputs) == 0);
     join(path, outputs, "first/checkpoints");
     CHECK(file_is_directory(path));
     join(path, outputs, "first/figures");
     CHECK(file_is_directory(path));
     CHECK(!run_directory_is_used(&run));
-    CHECK_OK(run_directory_open(outputs, "second", 0, &second));
+    begin(outputs, "second", &second);
     join(path, outputs, "LATEST_RUN.txt");
     check_text(path, "second\n");
     join(path, outputs, "current");
@@ -115,6 +120,31 @@ static void test_layout(const char *scratch) {
     run_directory_close(&second);
     CHECK_OK(run_directory_open(outputs, "first", 0, &run)); /* a second time: fine */
     run_directory_close(&run);
+    join(path, outputs, "LATEST_RUN.txt"); /* it did not begin */
+    check_text(path, "second\n");
+    join(path, outputs, "first/.lock");
+    CHECK(file_exists(path));
+}
+
+/* What is closed before it has begun leaves nothing that was not there, however the path is written. */
+static void test_given_up(const char *scratch) {
+    static const char *const written[] = {"given/up", "given//up/", "given/./up"};
+    char outputs[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    RunDirectory run;
+    for (int i = 0; i < (int)(sizeof written / sizeof *written); i++) {
+        join(outputs, scratch, written[i]);
+        CHECK_OK(run_directory_open(outputs, "run", 0, &run));
+        CHECK(file_is_directory(run.path));
+        run_directory_close(&run);
+        join(path, scratch, "given");
+        CHECK(!file_exists(path));
+    }
+    scratch_folder(scratch, "kept", outputs);
+    CHECK_OK(run_directory_open(outputs, "run", 0, &run));
+    join(path, run.path, "notes.txt");
+    CHECK_OK(file_write(path, "x", 1, FILE_REPLACE)); /* somebody's */
+    run_directory_close(&run);
+    check_text(path, "x");
 }
 
 static void test_unwritable(const char *scratch) {
@@ -135,8 +165,9 @@ static void test_unwritable(const char *scratch) {
     CHECK(chmod(path, 0755) == 0);
 }
 
-/* A process that holds the run's lock for `seconds` after it has told the pipe that it has it. */
-static pid_t start_holder(const char *outputs, double seconds) {
+/* A process that holds the run's lock for `seconds` after it has told the pipe that it has it, and then gives
+ * the run up unless it `begins`. */
+static pid_t start_holder(const char *outputs, double seconds, bool begins) {
     int channel[2];
     char ready = 0;
     CHECK(pipe(channel) == 0);
@@ -146,6 +177,8 @@ static pid_t start_holder(const char *outputs, double seconds) {
     if (child == 0) {
         RunDirectory run;
         ready = run_directory_open(outputs, "contended", 0, &run) == STATUS_OK ? 'y' : 'n';
+        if (begins && run_directory_begin(&run) != STATUS_OK)
+            _exit(1);
         if (write(channel[1], &ready, 1) != 1)
             _exit(1);
         usleep((useconds_t)(seconds * 1e6));
@@ -162,8 +195,8 @@ static void test_lock(const char *scratch) {
     RunDirectory run, other;
     double start;
     scratch_folder(scratch, "lock", outputs);
-    pid_t child = start_holder(outputs, 30);
-    CHECK_OK(run_directory_open(outputs, "free", 0, &other));
+    pid_t child = start_holder(outputs, 30, true);
+    begin(outputs, "free", &other);
     start = clock_seconds();
     snprintf(holder, sizeof holder, "contended is in use by process %lld on ", (long long)child);
     CHECK_ERROR(run_directory_open(outputs, "contended", 0.5, &run), STATUS_BAD_INPUT, holder);
@@ -176,12 +209,21 @@ static void test_lock(const char *scratch) {
     CHECK_ERROR(run_directory_open(outputs, "contended", 0, &other), STATUS_BAD_INPUT, holder);
     run_directory_close(&run);
 
-    child = start_holder(outputs, 0.7);
+    child = start_holder(outputs, 0.7, true);
     start = clock_seconds();
     CHECK_OK(run_directory_open(outputs, "contended", 20, &run)); /* waits until it is given back */
     CHECK(clock_seconds() - start >= 0.3);
     CHECK(waitpid(child, NULL, 0) == child);
     run_directory_close(&run);
+
+    scratch_folder(scratch, "removed", outputs); /* given up by its holder: made again for the next */
+    child = start_holder(outputs, 0.7, false);
+    CHECK_OK(run_directory_open(outputs, "contended", 20, &run));
+    CHECK(waitpid(child, NULL, 0) == child && file_is_directory(run.path));
+    CHECK_ERROR(run_directory_open(outputs, "contended", 0, &other), STATUS_BAD_INPUT, "is in use");
+    run_directory_close(&run);
+    join(latest, outputs, "contended");
+    CHECK(!file_exists(latest));
 }
 
 static StepRecord record_of(int64_t step) {
@@ -350,6 +392,7 @@ int main(void) {
     scratch_open(scratch);
     test_names(scratch);
     test_layout(scratch);
+    test_given_up(scratch);
     test_unwritable(scratch);
     test_lock(scratch);
     test_steps_log(scratch);

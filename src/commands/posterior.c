@@ -323,11 +323,10 @@ static Status run_posterior(Session *session) {
     TRY(comm_agree(session->comm, status));
     count = session->arguments.config.posterior_draws;
     TRY(observe(&run));
-    TRY(session_open_run(session, false));
-    opened = true;
-    TRY(session_write_config(session));
-    TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
     TRY(source_generator(&run.source, session, sampler && sampler->jacobian, &run.generator));
+    TRY(product_begin(session, "posterior.h5", run.source.model.checksum));
+    opened = true;
+    TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
     TRY(draw(&run));
     if (session->root)
         TRY(write_products(&run));

@@ -1,9 +1,15 @@
-/* status.json and the dashboard of commands that draw images. Rank 0; other ranks do nothing. */
+/* The run directory, status.json and the dashboard of commands that draw images. The reports are rank 0's;
+ * other ranks do nothing. */
 #ifndef COMMANDS_PRODUCT_REPORT_H
 #define COMMANDS_PRODUCT_REPORT_H
 
 #include "commands/session.h"
 #include "io/metrics.h"
+
+/* Opens the run's directory for the results in `product` ("samples.h5"), drawn from a checkpoint of this
+ * checksum ("" for an exact prior), and writes config.json. Results that are there already are made again if
+ * they are of the same checkpoint and settings (but for threads), else refused. Collective. */
+Status product_begin(Session *session, const char *product, const char *checkpoint_checksum);
 
 /* Writes status.json and the dashboard in the given state; count: images. */
 Status product_report(const Session *session, RunState state, int64_t done, int64_t count,

@@ -64,11 +64,10 @@ static Status run_sample(Session *session) {
     bool opened = false;
     session_announce(session);
     TRY(trained_model_load(session, &model));
-    TRY(session_open_run(session, false));
-    opened = true;
-    TRY(session_write_config(session));
-    TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
     TRY(generator_create(&generator, session, model.height, model.width, model.parameters, false));
+    TRY(product_begin(session, "samples.h5", model.checksum));
+    opened = true;
+    TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
     if (session->root) {
         TRY(ALLOCATE(&x_start, config->sample_count * model.height * model.width));
         TRY(ALLOCATE(&samples, config->sample_count * model.height * model.width));

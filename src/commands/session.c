@@ -185,6 +185,10 @@ done:
     return status;
 }
 
+Status session_begin_run(Session *session) {
+    return session->root ? run_directory_begin(&session->run) : STATUS_OK;
+}
+
 Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]) {
     return file_join(path, session->run.path, name);
 }

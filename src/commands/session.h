@@ -26,8 +26,12 @@ typedef struct Session {
 Status session_choose_device(Session *session);
 
 /* Chooses the run's name on rank 0 and opens its directory; every rank gets the name. A command that
- * `resumes` finds the run of its own Slurm job again. A run of another command is refused. Collective. */
+ * `resumes` finds the run of its own Slurm job again. A run of another command is refused. A failure before
+ * session_begin_run leaves everything as it was. Collective. */
 Status session_open_run(Session *session, bool resumes);
+
+/* After the last check of what the directory holds: the run becomes the latest, and keeps its directory. */
+Status session_begin_run(Session *session);
 
 /* Path of a file of the run: "RUN/name". */
 Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]);

@@ -23,15 +23,6 @@ done:
     return status;
 }
 
-/* The value as a person writes it. */
-static const char *plain(const Config *config, int index, char text[CONFIG_VALUE_SIZE]) {
-    size_t length = strlen(config_value_json(config, index, text));
-    if (text[0] != '"')
-        return text;
-    text[length - 1] = '\0';
-    return text + 1;
-}
-
 /* Takes the stored settings that count; those given now must agree with them. The folder of the images may be
  * another, and is the stored one by default. */
 static Status take_settings(const char *directory, const Config *stored, bool network, Config *asked) {
@@ -52,7 +43,8 @@ static Status take_settings(const char *directory, const Config *stored, bool ne
             FAIL(STATUS_BAD_INPUT,
                  "%s: results of another sweep: %s: expected %.100s as in that run, found %.100s; keep its "
                  "settings, or start another run with --run",
-                 directory, path, plain(stored, i, old_text), plain(asked, i, new_text));
+                 directory, path, config_value_plain(stored, i, old_text),
+                 config_value_plain(asked, i, new_text));
         TRY(config_set_value(asked, path, old_text, directory));
     }
 done:
@@ -218,7 +210,7 @@ static Status compare(const char *directory, bool complete, const SweepOrigin *f
 /* Rank 0, under the run's lock. */
 static Status open_on_root(SweepRun *run, const SweepOrigin *origin) {
     Status status = STATUS_OK;
-    const Session *session = run->session;
+    Session *session = run->session;
     char path[FILE_PATH_BYTES];
     SweepOrigin found;
     TRY(session_path(session, SWEEP_FILE_NAME, path));
@@ -229,6 +221,7 @@ static Status open_on_root(SweepRun *run, const SweepOrigin *origin) {
     if (run->complete && !run->resumes)
         FAIL(STATUS_BAD_INPUT,
              "%s: its grid.json is missing, so nobody knows what it is of; choose another --run", path);
+    TRY(session_begin_run(session));
     if (run->complete)
         goto done;
     if (run->resumes && strcmp(found.build, origin->build) != 0)

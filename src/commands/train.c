@@ -320,6 +320,7 @@ static Status prepare(TrainRun *run) {
     TRY(session_provenance(session, run->trainer->network, &run->provenance));
     TRY(resume(run));
     announce(run);
+    TRY(session_begin_run(session));
     TRY(session_write_config(session));
     TRY(write_schematic(run));
     run->checkpointer = (Checkpointer){

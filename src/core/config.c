@@ -116,8 +116,7 @@ void config_copy_flagged(Config *to, const Config *from, unsigned flag_mask) {
 
 /* ---- differences ---- */
 
-/* JSON without the quotes of a string: for messages. */
-static const char *plain_value(const Config *config, int index, char text[CONFIG_VALUE_SIZE]) {
+const char *config_value_plain(const Config *config, int index, char text[CONFIG_VALUE_SIZE]) {
     size_t length = strlen(config_value_json(config, index, text));
     if (text[0] != '"')
         return text;
@@ -153,7 +152,8 @@ static int list_differences(const Config *checkpoint, const Config *asked, unsig
         if (strcmp(config_value_json(checkpoint, i, old_text), config_value_json(asked, i, new_text)) == 0)
             continue;
         snprintf(entry, sizeof entry, "%s%s (%s in the checkpoint, %s asked for)", count ? ", " : "",
-                 keys[i].path, plain_value(checkpoint, i, old_text), plain_value(asked, i, new_text));
+                 keys[i].path, config_value_plain(checkpoint, i, old_text),
+                 config_value_plain(asked, i, new_text));
         if (size > 0)
             append(text, size, entry);
         count++;

@@ -164,6 +164,9 @@ bool config_was_set(const Config *config, const char *path);
 enum { CONFIG_VALUE_SIZE = 20480 };
 char *config_value_json(const Config *config, int index, char text[CONFIG_VALUE_SIZE]);
 
+/* The same without the quotes of a string, for messages; points into text. */
+const char *config_value_plain(const Config *config, int index, char text[CONFIG_VALUE_SIZE]);
+
 /* What the key accepts, in words: "a number in (0, 1]"; returns text. */
 enum { CONFIG_RANGE_SIZE = 160 };
 char *config_range_text(int index, char text[CONFIG_RANGE_SIZE]);

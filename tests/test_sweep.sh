@@ -21,6 +21,9 @@ for n in 2 3 4; do
     check "exact prior, $n ranks: same summary" cmp "$work/fast1/summary.csv" "$work/fast$n/summary.csv"
 done
 check "no parts are left" test ! -e "$work/fast4/parts"
+ranks 1 "${fast[@]}" --draws 1 --run single >"$work/log" 2>&1
+check "one draw a unit: says what there is not" grep -q "one draw a unit: no spread, coverage, CRPS.*at least 2.*sweep.draws" "$work/log"
+check "one draw a unit: says what the dashes are" grep -q "means .*; -: .*at least 2 draws" "$work/log"
 check "without the draws" ranks 2 "${fast[@]}" --set sweep.keep_draws=false --run thin
 
 # --- a unit depends on its own coordinates: not on the grid around it, and the command posterior draws the same

@@ -59,6 +59,9 @@ static void announce(const SweepRun *run) {
             log_info("%s: largest guidance gain %.3g, at t = %lld", sampler->name, sampler->max_gain,
                      (long long)sampler->max_gain_t);
     }
+    if (run->shape.draws < 2)
+        log_info("one draw a unit: no spread, coverage, CRPS or energy score, which take at least 2 "
+                 "(sweep.draws)");
     if (run->unfinished_count < grid->units)
         log_info("resumed: %lld of %lld units done, %lld left",
                  (long long)(grid->units - run->unfinished_count), (long long)grid->units,

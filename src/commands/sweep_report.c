@@ -401,7 +401,9 @@ static void print_summary(const SweepSummary *summary) {
     bool labelled = is_known(summary, labels);
     double nominal = summary->metrics[ENSEMBLE_MISSING_COVERAGE90].target;
     char label[2 * ESTIMATE_BYTES] = "", text[4][ESTIMATE_BYTES];
-    if (isfinite(nominal))
+    if (!isfinite(nominal)) /* of one draw */
+        log_info("means +- standard errors; -: it takes at least 2 draws (sweep.draws)");
+    else
         log_info("means +- standard errors; coverage by 90 %% intervals, of which exact draws have %.3f",
                  nominal);
     if (labelled)

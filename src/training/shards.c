@@ -207,35 +207,35 @@ done:
     return status;
 }
 
-/* One pass over a batch. */
-typedef struct Pass {
+/* This rank's shards of a batch. */
+typedef struct Share {
     Shards *shards;
     const Batch *batch;
     const BatchMemory *memory;
     const uint8_t *images; /* backend memory */
     int64_t tasks;         /* shards of this rank */
     bool backward;
-} Pass;
+} Share;
 
-static Status create_pass(Pass *pass, Shards *shards, const Batch *batch, bool backward) {
+static Status create_share(Share *share, Shards *shards, const Batch *batch, bool backward) {
     Status status = STATUS_OK;
     BatchMemory *memory = &shards->batches[backward];
     int64_t places = batch->places > batch->count ? batch->places : batch->count;
-    *pass = (Pass){.shards = shards, .batch = batch, .memory = memory, .backward = backward};
-    pass->tasks = own_shards(shards, shards_in(shards, places), backward);
-    TRY(reserve(shards, memory, pass->tasks));
-    TRY(place_images(shards, batch->dataset, &pass->images));
+    *share = (Share){.shards = shards, .batch = batch, .memory = memory, .backward = backward};
+    share->tasks = own_shards(shards, shards_in(shards, places), backward);
+    TRY(reserve(shards, memory, share->tasks));
+    TRY(place_images(shards, batch->dataset, &share->images));
 done:
     return status;
 }
 
-static Status send_batch(const Pass *pass, bool stop) {
+static Status send_batch(const Share *share, bool stop) {
     Status status = STATUS_OK;
-    const Shards *shards = pass->shards;
-    const Batch *batch = pass->batch;
-    const BatchMemory *memory = pass->memory;
+    const Shards *shards = share->shards;
+    const Batch *batch = share->batch;
+    const BatchMemory *memory = share->memory;
     const Backend *backend = shards->network->backend;
-    int64_t shard_count = shards_in(shards, batch->count), slots = pass->tasks * shards->samples;
+    int64_t shard_count = shards_in(shards, batch->count), slots = share->tasks * shards->samples;
     BatchInput input = {
         .count = batch->count,
         .stop = stop,
@@ -293,15 +293,15 @@ static Status take_gradient(void *context, int64_t first, int64_t count, const f
 }
 
 /* x_t, eps and t of a shard's samples. */
-static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) {
-    const Shards *shards = pass->shards;
-    const Batch *batch = pass->batch;
+static Status noise_shard(const Share *share, int worker, const BatchSlot *slots) {
+    const Shards *shards = share->shards;
+    const Batch *batch = share->batch;
     NoiseArguments noise = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = pass->memory->input,
+        .batch = share->memory->input,
         .slots = slots,
-        .images = pass->images,
+        .images = share->images,
         .seed = batch->seed,
         .timestep_stream = batch->timestep_stream,
         .noise_stream = batch->noise_stream,
@@ -315,17 +315,17 @@ static Status noise_shard(const Pass *pass, int worker, const BatchSlot *slots) 
     return shards->network->backend->noise(&noise);
 }
 
-static Status collect(Pass *pass) {
-    const Shards *shards = pass->shards;
-    return shards->network->backend->collect(pass->memory->totals, pass->tasks, pass->memory->input,
+static Status collect(Share *share) {
+    const Shards *shards = share->shards;
+    return shards->network->backend->collect(share->memory->totals, share->tasks, share->memory->input,
                                              shards->tail);
 }
 
 /* With sums in float a rank's tail is known before the backward pass, and travels beside it. */
-static Status send_tail(Pass *pass) {
+static Status send_tail(Share *share) {
     Status status = STATUS_OK;
-    Shards *shards = pass->shards;
-    TRY(collect(pass));
+    Shards *shards = share->shards;
+    TRY(collect(share));
     if (comm_sums_device_memory(shards->comm))
         TRY(comm_device_sum_start(shards->comm, shards->tail, TAIL_SUMMED, COMM_INT64));
 done:
@@ -334,31 +334,31 @@ done:
 
 static Status run_shard(void *context, int worker, int64_t task) {
     Status status = STATUS_OK;
-    Pass *pass = context;
-    Shards *shards = pass->shards;
+    Share *share = context;
+    Shards *shards = share->shards;
     ShardsWorker *w = &shards->worker[worker];
-    const BatchMemory *memory = pass->memory;
+    const BatchMemory *memory = share->memory;
     const BatchSlot *slots = memory->slots + task * shards->samples;
     double times[4] = {clock_seconds(), 0, 0, 0};
     SinkContext sink = {.shards = shards, .limit = &memory->input->limit, .totals = &memory->totals[task]};
-    TRY(noise_shard(pass, worker, slots));
+    TRY(noise_shard(share, worker, slots));
     times[1] = clock_seconds();
     TRY(network_forward(shards->network, worker));
     LossArguments loss = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = pass->memory->input,
+        .batch = share->memory->input,
         .slots = slots,
         .eps = w->eps,
         .eps_hat = network_output(shards->network, worker),
-        .d_eps_hat = pass->backward ? network_output_gradient(shards->network, worker) : NULL,
+        .d_eps_hat = share->backward ? network_output_gradient(shards->network, worker) : NULL,
         .loss_sum = &sink.totals->loss_sum,
     };
     TRY(shards->network->backend->loss(&loss));
-    if (pass->backward && shards->gradient)
-        TRY(send_tail(pass));
+    if (share->backward && shards->gradient)
+        TRY(send_tail(share));
     times[2] = clock_seconds();
-    if (pass->backward)
+    if (share->backward)
         TRY(network_backward(shards->network, worker, take_gradient, &sink));
     times[3] = clock_seconds();
     w->seconds.data += times[1] - times[0];
@@ -379,14 +379,14 @@ static void add_seconds(Shards *shards) {
 }
 
 /* This rank's shards; then its sums and its tail are complete. */
-static Status run_pass(Pass *pass) {
+static Status run_share(Share *share) {
     Status status = STATUS_OK;
-    Shards *shards = pass->shards;
+    Shards *shards = share->shards;
     const Backend *backend = shards->network->backend;
-    TRY(backend->clear(pass->memory->totals, (size_t)pass->tasks * sizeof *pass->memory->totals));
-    TRY(team_run(shards->network->workers, pass->tasks, run_shard, pass));
-    if (!pass->backward || !shards->gradient)
-        TRY(collect(pass));
+    TRY(backend->clear(share->memory->totals, (size_t)share->tasks * sizeof *share->memory->totals));
+    TRY(team_run(shards->network->workers, share->tasks, run_shard, share));
+    if (!share->backward || !shards->gradient)
+        TRY(collect(share));
 done:
     add_seconds(shards);
     return status;
@@ -426,9 +426,9 @@ done:
 
 Status shards_send(Shards *shards, const Batch *batch, bool stop) {
     Status status = STATUS_OK;
-    Pass pass;
-    TRY(create_pass(&pass, shards, batch, true));
-    TRY(send_batch(&pass, stop));
+    Share share;
+    TRY(create_share(&share, shards, batch, true));
+    TRY(send_batch(&share, stop));
 done:
     return status;
 }
@@ -440,13 +440,13 @@ bool shards_send_waits(const Shards *shards) {
 
 Status shards_queue_gradient(Shards *shards, const Batch *batch) {
     Status status = STATUS_OK;
-    Pass pass;
-    TRY(create_pass(&pass, shards, batch, true));
-    shards->buckets.started = 0; /* also after a pass that failed */
+    Share share;
+    TRY(create_share(&share, shards, batch, true));
+    shards->buckets.started = 0; /* also after a step that failed */
     if (!shards->gradient)
         TRY(shards->network->backend->clear(shards->sums,
                                             (size_t)parameter_elements(shards) * sizeof(int64_t)));
-    TRY(run_pass(&pass));
+    TRY(run_share(&share));
     double start = clock_seconds();
     TRY(sum_over_ranks(shards));
     shards->seconds.reduce += clock_seconds() - start;
@@ -486,11 +486,11 @@ done:
 
 Status shards_loss(Shards *shards, const Batch *batch, double *loss) {
     Status status = STATUS_OK;
-    Pass pass;
+    Share share;
     int64_t tail[TAIL_COUNT];
-    TRY(create_pass(&pass, shards, batch, false));
-    TRY(send_batch(&pass, false));
-    TRY(run_pass(&pass));
+    TRY(create_share(&share, shards, batch, false));
+    TRY(send_batch(&share, false));
+    TRY(run_share(&share));
     TRY(shards->network->backend->copy_out(tail, shards->tail, sizeof tail));
     TRY(comm_allreduce_i64(shards->comm, tail, 2, COMM_SUM)); /* loss and bad shards */
     *loss = tail[TAIL_BAD] ? NAN : (double)tail[TAIL_LOSS] / FIXED_POINT_SCALE;

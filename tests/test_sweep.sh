@@ -208,6 +208,7 @@ network=(sweep --set "data.dir=$root/data/mnist" --set prior.images=300 --class 
 check "network, 1 rank" ranks 1 "${network[@]}" --checkpoint "$work/net" --run net1
 check "network, 3 ranks" ranks 3 "${network[@]}" --checkpoint "$work/net" --threads 2 --run net3
 check "network: same bytes" "${compare[@]}" "$work/net1/sweep.h5" "$work/net3/sweep.h5"
+check "network: the kernels are on record" grep -qE '"kernels":.*"[0-9a-f]{16}"' "$work/net1/metrics.json"
 
 mkdir "$work/test-split"
 cp "$root"/data/mnist/t10k-* "$work/test-split"

@@ -91,18 +91,22 @@ static void announce_rate(const SweepRun *run) {
                  images / fmax(run->seconds, 1e-9));
 }
 
-/* All ranks' shares; the same outcome on all. Collective. */
-static Status work(SweepRun *run) {
-    Status status = STATUS_OK;
-    Session *session = run->session;
+/* Collective. */
+static Status create_generator(SweepRun *run) {
     bool jacobian = false;
-    int64_t interrupted;
     for (int64_t i = 0; i < run->grid.samplers; i++) {
         const Sampler *sampler = run->grid.sampler[i].entry;
         jacobian = jacobian || (sampler && sampler->jacobian);
     }
-    status = source_generator(&run->source, session, jacobian, &run->generator);
-    TRY(comm_agree(session->comm, status));
+    return comm_agree(run->session->comm,
+                      source_generator(&run->source, run->session, jacobian, &run->generator));
+}
+
+/* All ranks' shares; the same outcome on all. Collective. */
+static Status work(SweepRun *run) {
+    Status status = STATUS_OK;
+    Session *session = run->session;
+    int64_t interrupted;
     run->group = sweep_group_cells(run);
     announce_memory(run);
     sweep_share(run);
@@ -231,13 +235,15 @@ static Status run_sweep(Session *session) {
     run->session = session;
     TRY(prepare(run));
     TRY(sweep_open(run));
+    opened = !run->complete;
+    if (!run->complete)
+        TRY(create_generator(run));
     /* before the work: it warns of unlike ranks */
     TRY(session_provenance(session, run->generator.network, &run->provenance));
     if (run->complete) {
         TRY(finish_again(run));
         goto done;
     }
-    opened = true;
     TRY(sweep_find_unfinished(run));
     announce(run);
     TRY(work(run));

@@ -127,6 +127,19 @@ near_draws() {
 check "sample: together" near_draws sample samples samples.h5
 check "posterior: together" near_draws posterior draws posterior.h5
 check "sweep: together" near_draws sweep draws sweep.h5
+# With one shard per rank a batch is padded to that shard's size: a draw is the same however many there are.
+for count in 3 18; do
+    draw_few=(--checkpoint "$work/fp32-4" --device cuda --set train.precision=fp32 --set train.batch=16 --outputs "$work" --threads 1)
+    check "$count samples, one shard per rank" ranks 1 sample "${draw_few[@]}" --count $count --run "samples$count"
+    check "$count posterior draws, one shard per rank" ranks 1 posterior "${draw_few[@]}" --set "data.dir=$root/data/mnist" \
+        --draws $count --sampler pigdm --run "posterior$count"
+done
+check "one shard per rank: the same draws of any number" $python -c '
+import h5py, sys
+for few, many, name in zip(*[iter(sys.argv[1:])] * 3):
+    few, many = (h5py.File(path)[name][()] for path in (few, many))
+    assert len(few) == 3 and len(many) == 18 and few.tobytes() == many[:3].tobytes(), name' \
+    "$work"/samples{3,18}/samples.h5 samples "$work"/posterior{3,18}/posterior.h5 draws
 check "sample, 2 ranks" ranks 2 sample "${draw[@]}" --count 10 --run sample2
 check "sample, 2 ranks: same bits" $python "$root/tests/compare_h5.py" "$work/sample-cuda/samples.h5" "$work/sample2/samples.h5"
 finish

@@ -374,8 +374,8 @@ bench() { # train|sample PRECISION [OPTION]...
     shift 2
     [ $# -eq 0 ] || name+=" ${*: -1}"
     # shellcheck disable=SC2046
-    on_device "$program" bench "$what" --json $(bench_settings) --device "$device" --set "train.precision=$precision" \
-        "$@" >"$work/bench.json" || return 1
+    on_device "$program" bench "$what" --json $(bench_settings) --device "$device" --set "data.dir=$data" \
+        --set "train.precision=$precision" "$@" >"$work/bench.json" || return 1
     "$python" tools/gpu_check.py bench "ours $name" "$work/bench.json" "$out/bench.json"
 }
 

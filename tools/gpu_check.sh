@@ -363,7 +363,7 @@ kernels() {
 
 bench_settings() {
     if ! $tiny; then
-        echo --steps 50 --warmup 20 --set train.batch=128
+        echo --steps 100 --warmup 100 --set train.batch=128
     else
         echo --steps 2 --warmup 1 --set train.batch=8 --set 'model.channels=[8,16,24]' --set model.groups=4
     fi
@@ -395,7 +395,7 @@ sampling() { # every step of ancestral sampling by the command itself: 128 image
 }
 
 torch_bench() { # NAME [OPTION]...
-    local name=$1 sizes=(--batch 128 --steps 50 --warmup 20)
+    local name=$1 sizes=(--batch 128 --steps 100 --warmup 100)
     shift
     if [ "$device" = cuda ]; then needs_torch_gpu; else "$python" -c 'import torch' || skip "no torch"; fi
     ! $tiny || sizes=(--batch 8 --steps 2 --warmup 1 --channels 8 16 24 --groups 4)
@@ -475,6 +475,7 @@ if [ "$device" = cuda ]; then # what the side stream, the recording and the sums
 fi
 step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
 step left_alone 90 left_alone
+step torch_autotuned 300 compiled torch_autotuned "${best[@]}" --compile --autotune
 
 $list && exit 0
 "$python" tools/gpu_check.py table "$out/bench.json" | tee -a "$out/results.txt"

@@ -13,10 +13,11 @@
 #                  and on_device() (both start programs with the libraries they need) and set DEVICE, a folder with
 #                  bin/ddpm_mpi, bin/test_{ops,routines,update,reverse,network,draws_recorded} and bin/test_cuda_*. Without it
 #                  the programs are those of build/.
-#   OUT            where results.txt, logs.txt and bench.json go (default ./gpu_check)
+#   OUT            where results.txt, logs.txt, bench.json and the file of chosen cuDNN engines go (default ./gpu_check)
 #   PYTHON         a Python with h5py and torch (default: the first of python3, /usr/bin/python3 that has h5py)
 #
-# Exit status: 0 if no step failed, 1 if one did. A step that fails or hangs does not keep the others from running.
+# Exit status: 0 if no step failed, 1 if one did. A step that fails or hangs does not keep the others from running, but
+# for the first: where two steps of training fail, the rest would fail one by one.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
     --only) only=,${2:?--only needs names of steps},; shift ;;
     --list) list=true ;;
     --tiny) tiny=true ;;
-    *) sed -n '2,21p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,22p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
@@ -71,9 +72,11 @@ export OMP_WAIT_POLICY=passive DDPM_MPI_SHARE_DEVICES=1
 
 needs_gpu() { [ "$device" = cuda ] || skip "needs a GPU"; }
 
-needs_torch_gpu() {
+needs_torch_gpu() { # asked once: importing PyTorch takes seconds
     needs_gpu
+    [ ! -f "$work/torch_gpu" ] || return 0
     "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || skip "no PyTorch that sees a GPU"
+    : >"$work/torch_gpu"
 }
 
 # ---------------------------------------------------------------- programs
@@ -88,7 +91,7 @@ launch() {
     fi
     for ((rank = 0; rank < count; rank++)); do
         [ "$rank" -eq 0 ] || apps+=(:)
-        apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 "$@")
+        apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 NCCL_DEBUG=WARN "$@")
     done
     # shellcheck disable=SC2086
     mpirun --bind-to none --oversubscribe ${launcher_options:-} "${apps[@]}"
@@ -113,8 +116,9 @@ small=(--set "data.dir=$data" --set "data.limit=$limit" --set "model.channels=$c
 train() { # RANKS RUN STEPS DEVICE PRECISION [OPTION]...
     local ranks=$1 run=$2 count=$3 where=$4 precision=$5
     shift 5
+    # a sum that hangs is reported within its step's limit
     launch "$ranks" "$program" train "${small[@]}" --outputs "$outputs" --set "train.max_steps=$count" --run "$run" \
-        --device "$where" --set "train.precision=$precision" "$@"
+        --device "$where" --set "train.precision=$precision" --set train.nccl_timeout_s=30 "$@"
 }
 
 run_path() { echo "$outputs/$1"; }
@@ -131,8 +135,9 @@ precisions() { # those that this device has, for what is tested at several
 
 # ---------------------------------------------------------------- the steps
 
-machine() {
+machine() { # and whether two steps of a small network run on it
     on_device "$program" --version
+    tiny fp32 8 8 2 || return 1
     "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda)'
     needs_gpu
     command -v nvidia-smi >/dev/null || skip "no nvidia-smi"
@@ -426,22 +431,28 @@ report() {
 }
 
 : >"$out/bench.json"
-step machine 30 machine
+# What steps that share the GPU choose among cuDNN's engines is not for the timed ones.
+own_cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
+mkdir -p "$own_cache" "$work/cache"
+export XDG_CACHE_HOME=$work/cache
+step machine 120 machine
+if [ "$failures" -gt 0 ]; then
+    echo "no use in going on: see $out/logs.txt"
+    exit 1
+fi
 step host_math 30 host_math
-step routines 60 routines
+step routines 90 routines
 # Several at a time: these are not timed, and share the GPU.
 if [ "$device" = cuda ]; then
     for precision in fp32 tf32 bf16; do start "network_$precision" 120 network "$precision"; done
     collect
     for precision in fp32 tf32 bf16; do start "ops_$precision" 150 ops "$precision"; done
     for precision in fp32 bf16; do start "copies_$precision" 120 copies "$precision"; done
-    start sanitizer 180 sanitizer
     collect
 else
     step network_fp32 120 network fp32
     step ops_fp32 150 ops fp32
     step copies_fp32 120 copies fp32
-    step sanitizer 180 sanitizer
 fi
 start autocast 60 autocast
 start learning 120 learning
@@ -449,11 +460,8 @@ start resume 120 resume
 start recorded 150 recorded
 start draws 60 draws
 collect
-step ranks 90 ranks
-step ranks_float 90 ranks_float
-step recorded_ranks 60 recorded_ranks
-step killed 60 killed 5
 # Timed: one at a time, what was asked for first.
+export XDG_CACHE_HOME=$own_cache
 bf16=$([ "$device" = cuda ] && echo bf16 || echo fp32)
 best=()
 [ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
@@ -462,6 +470,11 @@ step "train_$bf16" 60 bench train "$bf16"
 step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
 step sampling 60 sampling
 step report 400 report
+# Ranks that share the GPU: NCCL is not made for that, and may need its time limits.
+step ranks 90 ranks
+step ranks_float 90 ranks_float
+step recorded_ranks 60 recorded_ranks
+step killed 60 killed 5
 step kernels 60 kernels
 step sample_bench 40 bench sample "$bf16"
 step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
@@ -475,9 +488,11 @@ if [ "$device" = cuda ]; then # what the side stream, the recording and the sums
 fi
 step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
 step left_alone 90 left_alone
+step sanitizer 240 sanitizer
 step torch_autotuned 300 compiled torch_autotuned "${best[@]}" --compile --autotune
 
 $list && exit 0
+cp "$own_cache"/ddpm_mpi/cudnn-*.jsonl "$out" 2>/dev/null
 "$python" tools/gpu_check.py table "$out/bench.json" | tee -a "$out/results.txt"
 echo "$failures failed; results in $out" | tee -a "$out/results.txt"
 [ "$failures" -eq 0 ]

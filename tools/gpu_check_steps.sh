@@ -12,9 +12,9 @@ remaining() { echo $((seconds - SECONDS)); }
 record() {
     printf '%-18s %-8s %5s s  %s\n' "$1" "$2" "$3" "$4" | tee -a "$out/results.txt"
     [ "$2" != failed ] || failures=$((failures + 1))
-    if [ -f "$work/$1.log" ]; then
-        { echo "==== $1: $2"; tail -c 200000 "$work/$1.log"; echo; } >>"$out/logs.txt"
-    fi
+    [ -f "$work/$1.log" ] || return 0
+    { echo "==== $1: $2"; tail -c 200000 "$work/$1.log"; echo; } >>"$out/logs.txt"
+    [ "$2" != failed ] || tail -n 8 "$work/$1.log" | cut -c 1-200 | sed 's/^/    /'
 }
 
 wanted() { [ -z "$only" ] || [[ "$only" == *",$1,"* ]]; }

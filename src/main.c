@@ -1,6 +1,8 @@
 /* The subcommand table, one teardown path, and the only place that decides to end the job. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands/commands.h"
 #include "core/config.h"
@@ -64,8 +66,20 @@ static void report_failure(const Session *session, Status status) {
     }
 }
 
+/* A standard stream that is closed stays so, but no file of ours may get its number: messages would be
+ * written into it. */
+static void reserve_standard_streams(void) {
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDONLY);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor >= 0)
+        close(descriptor);
+}
+
 int main(int argc, char **argv) {
     Session session = {.run.lock = -1};
+    reserve_standard_streams();
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_usage(argc < 2 ? stderr : stdout);

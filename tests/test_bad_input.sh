@@ -148,6 +148,9 @@ check "no checkpoint left whole: refused, not started afresh" test "$status" -eq
 check "no checkpoint left whole: named" grep -q "error:.*hopeless" "$work/log"
 
 # --- the machine
+"${good[@]}" --set train.log_every_steps=1 --run closed <&- >&- 2>&-
+check "closed standard streams: nothing but steps in steps.jsonl" \
+    $python "$root/tests/compare_steps.py" "$work/good/steps.jsonl" "$work/closed/steps.jsonl"
 touch "$work/file"
 refused "output directory below a file" 2 "$work/file" -- "${train[@]}" --outputs "$work/file/outputs"
 refused "output directory that cannot be written" 2 /proc/nowhere -- "${train[@]}" --outputs /proc/nowhere

@@ -16,6 +16,7 @@
 #include "io/file.h"
 
 #define LOCK_NAME ".lock"
+#define STOP_NAME ".stop"
 #define LATEST_NAME "LATEST_RUN.txt"
 #define CURRENT_NAME "current"
 
@@ -275,8 +276,26 @@ done:
     return status;
 }
 
+void run_directory_stop(const RunDirectory *run) {
+    char path[FILE_PATH_BYTES];
+    if (file_join(path, run->path, STOP_NAME) == STATUS_OK)
+        (void)file_write(path, "", 0, FILE_REPLACE); /* the others find out at the end otherwise */
+}
+
+bool run_directory_is_stopped(const RunDirectory *run) {
+    char path[FILE_PATH_BYTES];
+    return file_join(path, run->path, STOP_NAME) == STATUS_OK && file_exists(path);
+}
+
+static void forget_stop(const RunDirectory *run) {
+    char path[FILE_PATH_BYTES];
+    if (file_join(path, run->path, STOP_NAME) == STATUS_OK)
+        (void)unlink(path);
+}
+
 Status run_directory_begin(RunDirectory *run) {
     Status status = STATUS_OK;
+    forget_stop(run); /* of a run that was killed */
     for (int i = 0; i < (int)(sizeof run_folders / sizeof *run_folders); i++) {
         char path[FILE_PATH_BYTES];
         TRY(file_join(path, run->path, run_folders[i]));
@@ -317,8 +336,10 @@ bool run_directory_is_used(const RunDirectory *run) {
 void run_directory_close(RunDirectory *run) {
     if (!run->path[0]) /* zero-initialised: its lock is not descriptor 0 */
         run->lock = -1;
-    if (run->lock >= 0)
+    if (run->lock >= 0) {
+        forget_stop(run);
         give_up(run);
+    }
     if (run->lock >= 0) {
         if (ftruncate(run->lock, 0) != 0)
             log_warning("%s/%s: cannot clear: %s", run->path, LOCK_NAME, strerror(errno));

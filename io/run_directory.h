@@ -39,6 +39,11 @@ Status run_directory_open(const char *outputs, const char *name, double wait_sec
  * `current`). */
 Status run_directory_begin(RunDirectory *run);
 
+/* For ranks that exchange no messages while they work: one that must stop says so, the others look about once
+ * a second. Forgotten when the run begins and when it is closed. Any rank. */
+void run_directory_stop(const RunDirectory *run);
+bool run_directory_is_stopped(const RunDirectory *run);
+
 /* True if the run has products already: anything besides its lock and empty folders. For --resume never. */
 bool run_directory_is_used(const RunDirectory *run);
 

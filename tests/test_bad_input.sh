@@ -171,6 +171,9 @@ if mount -t tmpfs -o size=24m tmpfs "$disk" 2>/dev/null; then
         check "full disk: the checkpoint before it is whole" cmp "$before" "$work/before.h5"
         rm "$disk/ballast"
     done
+    refused "samples that have no room: before they are drawn" 1 "$disk/samples/samples.h5" "no space.* 125440000 bytes" -- \
+        "$program" sample --checkpoint "$disk/full" --count 20000 --outputs "$disk" --run samples
+    check "samples that have no room: no folder" test ! -e "$disk/samples"
     check "full disk: goes on once there is room" "${on_disk[@]}" --set train.max_steps=16
     check "full disk: reference" "$program" train "${small[@]}" --set threads=1 --run full-reference --set train.max_steps=16
     check "full disk: same bits" $python "$root/tests/compare_h5.py" "$disk/full/checkpoints/latest.h5" \

@@ -75,4 +75,19 @@ done
 finish_job
 check "$name: exit status $status, expected 75" test "$status" -eq 75
 check "$name: goes on" continues "$name"
+
+name=drawn # samples: nothing is kept, and a line says so
+mpi_command 3
+"${MPIRUN[@]}" "$program" sample --checkpoint "$work/one-usr1" --count 100000 --threads 1 --outputs "$work" --run $name \
+    >"$work/$name.log" 2>&1 &
+job=$!
+for ((tenths = 0; tenths < 300; tenths++)); do
+    [ ! -e "$work/$name/status.json" ] || break
+    sleep 0.1
+done
+mapfile -t pids < <(pgrep -P "$job")
+kill -USR1 "$(pid_of 1)"
+finish_job
+check "$name: exit status $status, expected 75" test "$status" -eq 75
+check "$name: said so once" test "$(grep -c 'nothing of it is kept; the same command begins again' "$work/$name.log")" -eq 1
 finish

@@ -43,6 +43,8 @@ static Status draw_all(ExactDraws *exact, const Prior *prior, double sigma_y,
     Status status = STATUS_OK;
     int64_t pixels = prior_pixels(prior);
     for (int64_t i = 0; i < arguments->count; i++) {
+        if (arguments->progress)
+            arguments->progress(arguments->progress_context, i, arguments->count);
         if (arguments->stop && *arguments->stop)
             FAIL(STATUS_INTERRUPTED, "interrupted while sampling");
         if (i == 0 || arguments->observations[i] != arguments->observations[i - 1])

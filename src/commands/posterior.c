@@ -67,7 +67,7 @@ done:
 static Status draw(PosteriorRun *run) {
     Status status = STATUS_OK;
     const Config *config = &run->session->arguments.config;
-    ProductProgress progress = {run->session, config->posterior_draws, clock_seconds()};
+    ProductProgress progress = product_progress_start(run->session, config->posterior_draws);
     if (run->session->root) {
         TRY(ALLOCATE(&run->draws, config->posterior_draws * run->source.height * run->source.width));
         TRY(ALLOCATE(&run->particles, config->posterior_draws));
@@ -84,6 +84,7 @@ static Status draw(PosteriorRun *run) {
         .particles = run->particles,
         .progress = product_progress,
         .progress_context = &progress,
+        .stop = &progress.stop,
     };
     run->seconds = clock_seconds();
     TRY(generator_draw(&run->generator, &request));
@@ -324,7 +325,9 @@ static Status run_posterior(Session *session) {
     count = session->arguments.config.posterior_draws;
     TRY(observe(&run));
     TRY(source_generator(&run.source, session, sampler && sampler->jacobian, &run.generator));
-    TRY(product_begin(session, "posterior.h5", run.source.model.checksum));
+    TRY(product_begin(session, "posterior.h5",
+                      count * run.source.height * run.source.width * (int64_t)sizeof *run.draws,
+                      run.source.model.checksum));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, count, NULL));
     TRY(draw(&run));

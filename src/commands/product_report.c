@@ -6,9 +6,12 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/interrupt.h"
+#include "core/log.h"
 #include "io/dashboard.h"
 #include "io/hdf5_file.h"
 
+#define LOOK_SECONDS 1.0
 #define REPORT_SECONDS 5.0
 
 static Status compare_settings(const Session *session, const Config *stored) {
@@ -45,13 +48,10 @@ done:
 }
 
 /* Rank 0: whether the results that are there would be made again. */
-static Status compare_earlier(const Session *session, const char *product, const char *checkpoint_checksum) {
+static Status compare_earlier(const Session *session, const char *path, const char *checkpoint_checksum) {
     Status status = STATUS_OK;
     Config stored;
-    char path[FILE_PATH_BYTES], *checksum = NULL;
-    TRY(session_path(session, product, path));
-    if (!file_exists(path))
-        goto done;
+    char *checksum = NULL;
     status = read_origin(path, &stored, &checksum);
     if (status != STATUS_OK) {
         status_context(status, "%s: nobody knows what the results there are of; choose another --run",
@@ -69,15 +69,25 @@ done:
     return status;
 }
 
-Status product_begin(Session *session, const char *product, const char *checkpoint_checksum) {
+/* Rank 0. */
+static Status begin(Session *session, const char *product, int64_t bytes, const char *checkpoint_checksum) {
+    Status status = STATUS_OK;
+    char path[FILE_PATH_BYTES];
+    TRY(session_path(session, product, path));
+    if (file_exists(path))
+        TRY(compare_earlier(session, path, checkpoint_checksum));
+    TRY(file_check_room(path, (uint64_t)bytes));
+    TRY(session_begin_run(session));
+    TRY(session_write_config(session));
+done:
+    return status;
+}
+
+Status product_begin(Session *session, const char *product, int64_t bytes, const char *checkpoint_checksum) {
     Status status = STATUS_OK;
     TRY(session_open_run(session, false));
     if (session->root)
-        status = compare_earlier(session, product, checkpoint_checksum);
-    if (status == STATUS_OK)
-        status = session_begin_run(session);
-    if (status == STATUS_OK)
-        status = session_write_config(session);
+        status = begin(session, product, bytes, checkpoint_checksum);
     TRY(comm_agree(session->comm, status));
 done:
     return status;
@@ -111,14 +121,30 @@ done:
     return status;
 }
 
+ProductProgress product_progress_start(const Session *session, int64_t count) {
+    double now = clock_seconds();
+    return (ProductProgress){.session = session, .count = count, .last_look = now, .last_report = now};
+}
+
 void product_progress(void *context, int64_t done, int64_t total) {
     ProductProgress *progress = context;
+    const Session *session = progress->session;
     double now = clock_seconds();
-    if (now - progress->last_seconds < REPORT_SECONDS)
+    if (interrupt_received() && !progress->stop) {
+        progress->stop = 1;
+        if (comm_size(session->comm) > 1)
+            run_directory_stop(&session->run);
+    }
+    if (now - progress->last_look < LOOK_SECONDS)
         return;
-    progress->last_seconds = now;
+    progress->last_look = now;
+    if (run_directory_is_stopped(&session->run))
+        progress->stop = 1;
+    if (now - progress->last_report < REPORT_SECONDS)
+        return;
+    progress->last_report = now;
     /* for people: no reason to stop */
-    (void)product_report(progress->session, RUN_RUNNING,
+    (void)product_report(session, RUN_RUNNING,
                          (int64_t)((double)done / (double)total * (double)progress->count), progress->count,
                          NULL);
 }
@@ -126,6 +152,8 @@ void product_progress(void *context, int64_t done, int64_t total) {
 Status product_report_failure(const Session *session, Status failure, int64_t count) {
     char message[1024];
     snprintf(message, sizeof message, "%s", status_message());
+    if (failure == STATUS_INTERRUPTED)
+        log_info("%s: nothing of it is kept; the same command begins again", message);
     /* a second failure while reporting must not hide the first */
     (void)product_report(session, failure == STATUS_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED, 0, count,
                          message);

@@ -60,12 +60,14 @@ static Status run_sample(Session *session) {
     Generator generator = {0};
     float *x_start = NULL, *samples = NULL;
     const Config *config = &session->arguments.config;
-    ProductProgress progress = {session, config->sample_count, clock_seconds()};
+    ProductProgress progress = product_progress_start(session, config->sample_count);
     bool opened = false;
     session_announce(session);
     TRY(trained_model_load(session, &model));
     TRY(generator_create(&generator, session, model.height, model.width, model.parameters, false));
-    TRY(product_begin(session, "samples.h5", model.checksum));
+    TRY(product_begin(session, "samples.h5",
+                      2 * config->sample_count * model.height * model.width * (int64_t)sizeof *samples,
+                      model.checksum));
     opened = true;
     TRY(product_report(session, RUN_RUNNING, 0, config->sample_count, NULL));
     if (session->root) {
@@ -81,6 +83,7 @@ static Status run_sample(Session *session) {
         .samples = samples,
         .progress = product_progress,
         .progress_context = &progress,
+        .stop = &progress.stop,
     };
     double start = clock_seconds();
     TRY(generator_draw(&generator, &request));

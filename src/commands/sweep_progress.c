@@ -10,17 +10,10 @@
 #include "core/log.h"
 #include "io/dashboard.h"
 
-/* Raised by a rank that must stop, seen by the others: they exchange no messages while they work. */
-#define STOP_NAME SWEEP_PARTS_NAME "/stop"
-
 #define LOOK_SECONDS 1.0
 #define REPORT_SECONDS 5.0
 
 enum { WAIT_NANOSECONDS = 10000000 }; /* between two looks at whether the other ranks have ended */
-
-static Status stop_path(const SweepRun *run, char path[FILE_PATH_BYTES]) {
-    return session_path(run->session, STOP_NAME, path);
-}
 
 Status sweep_progress_start(SweepRun *run) {
     Status status = STATUS_OK;
@@ -43,9 +36,8 @@ void sweep_progress_release(SweepProgress *progress) {
 }
 
 void sweep_stop_others(SweepRun *run) {
-    char path[FILE_PATH_BYTES];
-    if (comm_size(run->session->comm) > 1 && stop_path(run, path) == STATUS_OK)
-        (void)file_write(path, "", 0, FILE_REPLACE); /* they find out at the end otherwise */
+    if (comm_size(run->session->comm) > 1)
+        run_directory_stop(&run->session->run);
 }
 
 /* Rank 0: what is on the disk by now, of this rank's own units and the others'. */
@@ -83,7 +75,6 @@ static void print_line(const SweepRun *run, double call_share) {
 
 void sweep_progress_update(SweepRun *run, double share) {
     SweepProgress *progress = &run->progress;
-    char path[FILE_PATH_BYTES];
     double now = clock_seconds();
     if (interrupt_received() && !progress->stop) {
         progress->stop = 1;
@@ -92,7 +83,7 @@ void sweep_progress_update(SweepRun *run, double share) {
     if (now - progress->last_look < LOOK_SECONDS)
         return;
     progress->last_look = now;
-    if (stop_path(run, path) == STATUS_OK && file_exists(path))
+    if (run_directory_is_stopped(&run->session->run))
         progress->stop = 1;
     if (!run->session->root)
         return;

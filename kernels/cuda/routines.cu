@@ -118,7 +118,8 @@ __global__ void __launch_bounds__(THREADS)
     if (fabsf(v) <= fixed_point_largest(*limit)) /* false for NaN */
         sum[i] += fixed_point_of(v);
     else
-        *bad = 1; /* whoever writes writes the same */
+        atomicExch(reinterpret_cast<unsigned long long *>(bad),
+                   1ull); /* by several: plain stores would race */
 }
 
 __global__ void __launch_bounds__(THREADS) narrow_kernel(uint16_t *to, const float *from, int64_t count) {

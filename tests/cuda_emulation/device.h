@@ -77,6 +77,12 @@ template <typename T> T atomicMin(T *address, T value) {
     return old;
 }
 
+template <typename T> T atomicExch(T *address, T value) {
+    T old = *address;
+    *address = value;
+    return old;
+}
+
 /* ---- functions ---- */
 
 template <typename T> T __ldg(const T *address) {

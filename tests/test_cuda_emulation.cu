@@ -1,18 +1,10 @@
 /* The emulation of the CUDA runtime must find what it is there to find: each defect below is made on purpose,
  * in a process of its own, which must end with the message that names it, or with a wrong result. */
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cmath>
 
-#include "test.h"
+#include "emulation_rig.cuh"
 
 namespace {
-
-enum { THREADS = 64, COUNT = 256 };
 
 /* ---- kernels ---- */
 
@@ -49,16 +41,6 @@ __global__ void shuffle_kernel(float *values) {
     values[THREADS + threadIdx.x] = below;
 }
 
-__global__ void fill_kernel(float *values, int count, float value) {
-    for (int i = (int)threadIdx.x; i < count; i += (int)blockDim.x)
-        values[i] = value;
-}
-
-__global__ void add_kernel(float *values, int count, float value) {
-    for (int i = (int)threadIdx.x; i < count; i += (int)blockDim.x)
-        values[i] += value;
-}
-
 __global__ void unwritten_kernel(float *values) {
     __shared__ float own[THREADS];
     const float *dynamic = reinterpret_cast<const float *>(dynamic_shared());
@@ -73,69 +55,7 @@ __global__ void dynamic_kernel(float *values, int index) {
     values[0] = dynamic[index];
 }
 
-template <typename... Parameters, typename... Arguments>
-cudaError_t launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
-                   size_t shared, Arguments... arguments) {
-    cudaLaunchConfig_t config = {};
-    config.gridDim = blocks;
-    config.blockDim = threads;
-    config.dynamicSmemBytes = shared;
-    config.stream = stream;
-    return cudaLaunchKernelEx(&config, kernel, arguments...);
-}
-
-cudaStream_t stream, other;
-float *device, *host; /* (COUNT) each; host: page-locked */
-
-void open() {
-    CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
-    CHECK(cudaStreamCreateWithPriority(&other, cudaStreamNonBlocking, -5) == cudaSuccess);
-    CHECK(cudaMalloc((void **)&device, COUNT * sizeof(float)) == cudaSuccess);
-    CHECK(cudaMallocHost((void **)&host, COUNT * sizeof(float)) == cudaSuccess);
-}
-
-void close() {
-    CHECK(cudaFree(device) == cudaSuccess);
-    CHECK(cudaFreeHost(host) == cudaSuccess);
-    CHECK(cudaStreamDestroy(stream) == cudaSuccess);
-    CHECK(cudaStreamDestroy(other) == cudaSuccess);
-    CHECK(cudaGetLastError() == cudaSuccess);
-}
-
-/* device[index] after all that was queued on `stream`. */
-float value_at(int index) {
-    float value = 0;
-    CHECK(cudaMemcpyAsync(&value, device + index, sizeof value, cudaMemcpyDeviceToHost, stream) ==
-          cudaSuccess);
-    return value;
-}
-
 /* ---- what ends the program ---- */
-
-void check_ends(const char *name, void (*defect)(), const char *message) {
-    char text[1024] = "";
-    int ends[2], status = 0;
-    size_t length = 0;
-    CHECK(pipe(ends) == 0);
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        open();
-        defect();
-        _exit(0);
-    }
-    ::close(ends[1]);
-    for (ssize_t got; (got = read(ends[0], text + length, sizeof text - 1 - length)) > 0;)
-        length += (size_t)got;
-    ::close(ends[0]);
-    CHECK(waitpid(child, &status, 0) == child);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !strstr(text, message)) {
-        printf("FAILED: %s: expected an end with \"%s\", found status %d, \"%s\"\n", name, message, status,
-               text);
-        test_failures++;
-    }
-}
 
 void hang() {
     (void)launch(stream, hanging_kernel, 1, THREADS, 0);
@@ -185,7 +105,7 @@ void test_defects() {
 
 void test_threads() {
     int wrong = 0;
-    for (int with_barrier = 0; with_barrier < 2; with_barrier++) {
+    for (int with_barrier = accesses_told; with_barrier < 2; with_barrier++) {
         wrong = 0;
         CHECK(launch(stream, opposite_kernel, 1, THREADS, 0, device, with_barrier == 1) == cudaSuccess);
         for (int i = 0; i < THREADS; i++)
@@ -197,6 +117,8 @@ void test_threads() {
     CHECK(launch(stream, shuffle_kernel, 1, THREADS, 0, device) == cudaSuccess);
     CHECK(value_at(5) == 31 * 32 / 2 && value_at(40) == 32 * 32 + 31 * 32 / 2);
     CHECK(value_at(THREADS) == 1 && value_at(THREADS + 31) == 31 && value_at(THREADS + 32) == 33);
+    if (accesses_told)
+        return;
     CHECK(launch(stream, unwritten_kernel, 1, 2, 16, device) == cudaSuccess);
     CHECK(std::isnan(value_at(0)) && std::isnan(value_at(1)));
 }
@@ -237,7 +159,7 @@ void test_early_reuse() {
 void test_events() {
     cudaEvent_t event;
     CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
-    for (int joined = 0; joined < 2; joined++) {
+    for (int joined = accesses_told; joined < 2; joined++) {
         CHECK(launch(stream, fill_kernel, 1, THREADS, 0, device, 1, 1.0f) == cudaSuccess);
         CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
         CHECK(launch(other, fill_kernel, 1, THREADS, 0, device, 1, 2.0f) == cudaSuccess);
@@ -332,7 +254,7 @@ void test_refused() {
 int main() {
     test_defects();
     open();
-    CHECK(std::isnan(value_at(0)) && std::isnan(value_at(COUNT - 1)));
+    CHECK(accesses_told || (std::isnan(value_at(0)) && std::isnan(value_at(COUNT - 1))));
     test_threads();
     test_limits();
     test_early_reuse();

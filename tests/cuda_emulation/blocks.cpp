@@ -70,6 +70,7 @@ void go_to(Fiber *fiber) {
     current = fiber;
     if (fiber)
         threadIdx = fiber->index;
+    run_as(fiber ? fiber->thread : NO_THREAD);
     _longjmp(fiber ? fiber->place : outside, 1);
 }
 
@@ -154,6 +155,7 @@ void release_barrier() {
         runnable.push_back(fiber);
     }
     at_barrier.clear();
+    begin_epoch();
 }
 
 /* Lets the lanes of `mask` go on if all that have not ended are there. */
@@ -201,6 +203,7 @@ void run_threads(Fiber *self) {
         self->index = threadIdx = block.indices[thread];
         block.fibers[thread] = self;
         block.states[thread] = RUNNING;
+        run_as(thread);
         block.launch->run_thread(block.call);
         end_thread(thread);
     }
@@ -210,16 +213,17 @@ void run_threads(Fiber *self) {
 
 /* ---- blocks ---- */
 
+enum { SHARED_BYTES = (SHARED_OPT_IN + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES };
+
 /* Ends at a page that cannot be touched. */
 char *shared_end() {
     static char *end;
     if (!end) {
-        enum { BYTES = (SHARED_OPT_IN + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES };
-        void *memory =
-            mmap(nullptr, BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(nullptr, SHARED_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             fail("no memory for shared memory");
-        end = static_cast<char *>(memory) + BYTES;
+        end = static_cast<char *>(memory) + SHARED_BYTES;
         if (mprotect(end, PAGE_BYTES, PROT_NONE) != 0)
             fail("shared memory cannot be guarded");
     }
@@ -232,6 +236,7 @@ void run_block(bool reversed) {
     emulated_dynamic_shared = shared_end() - bytes;
     memset(emulated_dynamic_shared, 0xff, bytes);
     poison_static_shared();
+    begin_block();
     block.started = block.ended = block.waiting = 0;
     block.reversed = reversed;
     std::fill(block.states, block.states + block.threads, NOT_STARTED);
@@ -257,12 +262,14 @@ void run_grid(const Launch &launch, void *call) {
         block.indices[thread] = {thread % blockDim.x, thread / blockDim.x % blockDim.y,
                                  thread / (blockDim.x * blockDim.y)};
     bool reversed = false;
+    begin_launch(shared_end() - SHARED_BYTES, SHARED_BYTES);
     for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
                 run_block(reversed);
                 reversed = !reversed;
             }
+    end_launch();
 }
 
 std::string running_where() {

@@ -6,6 +6,7 @@
 
 #include "kernels/bf16.h"
 #include "tests/cuda_emulation/cudnn_emulation.h"
+#include "tests/cuda_emulation/emulation.h"
 
 /* To the nearest number with the 10 bits of mantissa of TF32, ties to even; NaN stays NaN. */
 static float tf32_of(float value) {
@@ -52,6 +53,7 @@ static float *load(const GraphTensor *tensor, void *memory) {
     float *values = allocate(tensor);
     for (int64_t i = 0; i < pixel_count(tensor); i++) {
         const void *from = pixel(tensor, memory, i);
+        emulation_reads(from, (size_t)channels * graph_element_bytes(tensor->type));
         if (tensor->type == CUDNN_DATA_FLOAT)
             memcpy(values + i * channels, from, (size_t)channels * sizeof *values);
         else
@@ -65,6 +67,7 @@ static void store(const GraphTensor *tensor, const float *values, void *memory) 
     int64_t channels = tensor->dims[1];
     for (int64_t i = 0; i < pixel_count(tensor); i++) {
         void *to = pixel(tensor, memory, i);
+        emulation_writes(to, (size_t)channels * graph_element_bytes(tensor->type));
         if (tensor->type == CUDNN_DATA_FLOAT)
             memcpy(to, values + i * channels, (size_t)channels * sizeof *values);
         else
@@ -167,8 +170,10 @@ void plan_run(const Plan *plan, void *const pointers[GRAPH_TENSORS], void *works
     const Graph *graph = &plan->graph;
     float *values[GRAPH_TENSORS] = {NULL};
     int output = graph_output(graph);
-    if (plan->workspace_bytes > 0)
+    if (plan->workspace_bytes > 0) {
+        emulation_writes(workspace, (size_t)plan->workspace_bytes);
         memset(workspace, 0xff, (size_t)plan->workspace_bytes); /* NaN in every type */
+    }
     convolve(plan, pointers, values);
     for (int i = 0; i < graph->addition_count; i++)
         add(graph, &graph->additions[i], pointers, values);

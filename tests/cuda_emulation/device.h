@@ -65,19 +65,24 @@ template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned distan
 
 /* ---- atomics: threads take turns ---- */
 
-template <typename T> T atomicAdd(T *address, T value) {
+extern "C" void emulated_change(const void *address, size_t bytes);
+
+template <typename T> __attribute__((no_sanitize("thread"))) T atomicAdd(T *address, T value) {
+    emulated_change(address, sizeof *address);
     T old = *address;
     *address = old + value;
     return old;
 }
 
-template <typename T> T atomicMin(T *address, T value) {
+template <typename T> __attribute__((no_sanitize("thread"))) T atomicMin(T *address, T value) {
+    emulated_change(address, sizeof *address);
     T old = *address;
     *address = value < old ? value : old;
     return old;
 }
 
-template <typename T> T atomicExch(T *address, T value) {
+template <typename T> __attribute__((no_sanitize("thread"))) T atomicExch(T *address, T value) {
+    emulated_change(address, sizeof *address);
     T old = *address;
     *address = value;
     return old;

@@ -29,6 +29,12 @@ void emulation_try_again(void);
  * To be called when work runs. */
 void emulation_expect_device(const void *address, size_t bytes, const char *what);
 
+/* To be called by work when it runs, of all device memory that it uses: the program ends with a message if
+ * other work that uses it too may run at the same time, or if nothing has written what is read. What work has
+ * written itself it does not have to say that it reads. */
+void emulation_reads(const void *address, size_t bytes);
+void emulation_writes(const void *address, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

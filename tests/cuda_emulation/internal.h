@@ -2,12 +2,18 @@
 #ifndef TESTS_CUDA_EMULATION_INTERNAL_H
 #define TESTS_CUDA_EMULATION_INTERNAL_H
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "emulation.h"
+
+extern "C" {
+extern dim3 blockDim, gridDim;
+extern char *emulated_dynamic_shared;
+}
 
 namespace emulation {
 
@@ -34,6 +40,10 @@ cudaError_t report(cudaError_t error);
 const std::string &function_name(const void *function);
 /* Fills the shared memory that kernels declare with NaN. */
 void poison_static_shared();
+/* Where it is for this thread, other variables between. */
+const char *static_shared_variables(size_t *bytes);
+/* "byte 4 of the shared variable opposite_kernel::shared"; empty: it is in none. */
+std::string place_in_shared_variable(const void *address);
 /* Counted where CUDA_EMULATION_COUNTS=1, and printed when the program ends. */
 void count_launch(const void *function);
 void count_graph(const std::vector<const void *> &functions);
@@ -52,6 +62,48 @@ class DeviceAccess {
 /* Whether [address, address + bytes) lies in one page-locked block; whether `address` could be a device's. */
 bool is_page_locked(const void *address, size_t bytes);
 bool is_device_range(const void *address);
+/* All addresses that device memory can have. */
+const char *device_addresses(size_t *bytes);
+/* "byte 16 of a block of 1024 bytes of device memory", or of shared or page-locked memory. */
+std::string place_in_memory(const void *address);
+
+/* ---- order.cpp ---- */
+
+/* Of an operation, which is number `number` of its chain, from 1 on. */
+struct Turn {
+    uint32_t chain, number;
+};
+/* What something comes after: how many operations of each chain. */
+typedef std::vector<uint32_t> Clock;
+
+void join(Clock &clock, const Clock &other);
+/* Adds an operation that comes after all that `clock` says, to the clock. */
+Turn advance(Clock &clock);
+/* What the host has waited for, on any of its threads: all that is queued later comes after it. */
+const Clock &host_clock();
+void host_waited(const Clock &clock);
+
+/* Without this call no access is looked at. */
+void watch_operations();
+/* Between the two the work of one operation tells what it reads and writes, and is checked by the second.
+ * clock: what it comes after, and itself. */
+void begin_operation();
+void end_operation(const void *function, Turn turn, const Clock &clock);
+/* Memory that is no longer there. */
+void forget_memory(const void *address, size_t bytes);
+
+/* ---- accesses.cpp ---- */
+
+enum : unsigned { NO_THREAD = ~0u };
+/* dynamic: where blocks have their dynamic shared memory. */
+void begin_launch(const char *dynamic, size_t dynamic_bytes);
+void begin_block();
+/* Behind a barrier. */
+void begin_epoch();
+/* Accesses are from now on those of this thread of the block, by number, or of no kernel. */
+void run_as(unsigned thread);
+/* Tells the operation what the launch has read and written. */
+void end_launch();
 
 /* ---- streams.cpp ---- */
 

@@ -137,6 +137,31 @@ bool is_page_locked(const void *address, size_t bytes) {
     return contains(page_locked, address, bytes);
 }
 
+const char *device_addresses(size_t *bytes) {
+    *bytes = arena ? arena_bytes : 0;
+    return arena;
+}
+
+std::string place_in_memory(const void *address) {
+    char *start = nullptr;
+    const Block *block = block_at(live, address, &start);
+    const char *at = static_cast<const char *>(address), *kind = "device";
+    char text[128];
+    if (!block || at >= start + block->bytes) {
+        block = block_at(page_locked, address, &start);
+        kind = "page-locked";
+    }
+    if (block && at < start + block->bytes)
+        snprintf(text, sizeof text, "byte %zu of a block of %zu bytes of %s memory", (size_t)(at - start),
+                 block->bytes, kind);
+    else if (!place_in_shared_variable(address).empty())
+        return place_in_shared_variable(address);
+    else
+        snprintf(text, sizeof text, "byte %zu of the dynamic shared memory",
+                 (size_t)(at - emulated_dynamic_shared));
+    return text;
+}
+
 bool is_device_range(const void *address) {
     const char *at = static_cast<const char *>(address);
     return arena && at >= arena && at < arena + arena_bytes;
@@ -197,6 +222,7 @@ cudaError_t cudaFree(void *memory) {
     }
     live_bytes -= block.bytes;
     live.erase(at);
+    forget_memory(block.pages, block.page_bytes);
     if (mmap(block.pages, block.page_bytes, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
         fail("device memory cannot be freed");
@@ -221,9 +247,12 @@ cudaError_t cudaFreeHost(void *memory) {
     cudaError_t refused = refuse_in_capture();
     if (refused != cudaSuccess || !memory)
         return report(refused);
-    if (page_locked.erase(static_cast<char *>(memory)) == 0)
+    auto at = page_locked.find(static_cast<char *>(memory));
+    if (at == page_locked.end())
         return report(cudaErrorInvalidValue);
     drain();
+    forget_memory(memory, at->second.bytes);
+    page_locked.erase(at);
     free(memory);
     return cudaSuccess;
 }

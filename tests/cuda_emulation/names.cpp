@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +27,7 @@ namespace {
 
 struct SharedVariable {
     size_t offset, bytes; /* in the program's thread-local memory */
+    const char *name;
 };
 
 struct Symbols {
@@ -47,7 +49,7 @@ void Symbols::add(const Elf64_Sym &symbol, const char *name) {
         if (strcmp(name, "emulated_shared_anchor") == 0)
             shared_anchor = symbol.st_value;
         else if (strncmp(name, "_ZZ", 3) == 0) /* a variable of a C++ function */
-            shared.push_back({symbol.st_value, symbol.st_size});
+            shared.push_back({symbol.st_value, symbol.st_size, name});
     }
 }
 
@@ -108,6 +110,11 @@ std::string readable(const char *symbol) {
     return name.substr(0, name.find('('));
 }
 
+/* Of the program's thread-local memory. */
+char *shared_base() {
+    return &emulated_shared_anchor - symbols().shared_anchor;
+}
+
 /* ---- counts ---- */
 
 struct Counts {
@@ -162,10 +169,32 @@ const std::string &function_name(const void *function) {
 }
 
 void poison_static_shared() {
-    const Symbols &table = symbols();
-    char *base = &emulated_shared_anchor - table.shared_anchor;
-    for (const SharedVariable &variable : table.shared)
-        memset(base + variable.offset, 0xff, variable.bytes);
+    for (const SharedVariable &variable : symbols().shared)
+        memset(shared_base() + variable.offset, 0xff, variable.bytes);
+}
+
+const char *static_shared_variables(size_t *bytes) {
+    const std::vector<SharedVariable> &shared = symbols().shared;
+    size_t begin = ~(size_t)0, end = 0;
+    for (const SharedVariable &variable : shared) {
+        begin = std::min(begin, variable.offset);
+        end = std::max(end, variable.offset + variable.bytes);
+    }
+    *bytes = shared.empty() ? 0 : end - begin;
+    return shared_base() + (shared.empty() ? 0 : begin);
+}
+
+std::string place_in_shared_variable(const void *address) {
+    char text[64] = "";
+    for (const SharedVariable &variable : symbols().shared) {
+        const char *begin = shared_base() + variable.offset, *at = static_cast<const char *>(address);
+        if (at >= begin && at < begin + variable.bytes) {
+            snprintf(text, sizeof text, "byte %zu of the shared variable ", (size_t)(at - begin));
+            const std::string name = readable(variable.name);
+            return text + name;
+        }
+    }
+    return text;
 }
 
 void count_launch(const void *function) {

@@ -267,6 +267,8 @@ static void nccl_all_reduce(void *arguments) {
         misuse("a sum runs after its communicator was destroyed");
     emulation_expect_device(sum->from, bytes, "what NCCL sums");
     emulation_expect_device(sum->to, bytes, "the result of an NCCL sum");
+    emulation_reads(sum->from, bytes);
+    emulation_writes(sum->to, bytes);
     while (sum->done < sum->count && !atomic_load(&comm->aborted)) {
         if (!sum->published && !all_have(comm, false, comm->chunk)) {
             emulation_try_again();

@@ -65,22 +65,34 @@ struct Copy {
     size_t bytes;
 };
 
+/* Two copies could use the same page-locked memory. */
+void use_host(const void *memory, size_t bytes, void (*use)(const void *, size_t)) {
+    if (is_page_locked(memory, bytes))
+        use(memory, bytes);
+}
+
 void copy_device_to_device(void *arguments) {
     const Copy *copy = static_cast<const Copy *>(arguments);
     emulation_expect_device(copy->to, copy->bytes, "target of a copy");
     emulation_expect_device(copy->from, copy->bytes, "source of a copy");
+    emulation_reads(copy->from, copy->bytes);
+    emulation_writes(copy->to, copy->bytes);
     memmove(copy->to, copy->from, copy->bytes);
 }
 
 void copy_device_to_host(void *arguments) {
     const Copy *copy = static_cast<const Copy *>(arguments);
     emulation_expect_device(copy->from, copy->bytes, "source of a copy to the host");
+    emulation_reads(copy->from, copy->bytes);
+    use_host(copy->to, copy->bytes, emulation_writes);
     memcpy(copy->to, copy->from, copy->bytes);
 }
 
 void copy_host_to_device(void *arguments) {
     const Copy *copy = static_cast<const Copy *>(arguments);
     emulation_expect_device(copy->to, copy->bytes, "target of a copy from the host");
+    use_host(copy->from, copy->bytes, emulation_reads);
+    emulation_writes(copy->to, copy->bytes);
     memcpy(copy->to, copy->from, copy->bytes);
 }
 
@@ -100,6 +112,7 @@ struct Fill {
 void fill_device(void *arguments) {
     const Fill *fill = static_cast<const Fill *>(arguments);
     emulation_expect_device(fill->memory, fill->bytes, "memory to fill");
+    emulation_writes(fill->memory, fill->bytes);
     memset(fill->memory, fill->value, fill->bytes);
 }
 

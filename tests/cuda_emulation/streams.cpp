@@ -26,6 +26,8 @@ struct Operation {
     Front after; /* empty once done */
     bool done = false;
     double seconds = 0; /* when it was done */
+    Turn turn = {0, 0};
+    Clock clock; /* what it comes after, done or not, and itself */
 };
 
 struct Capture {
@@ -62,6 +64,7 @@ using namespace emulation;
 
 struct CUstream_st {
     Front front;
+    Clock clock;
     std::shared_ptr<Capture> capture;
     Front captured;
 };
@@ -69,6 +72,7 @@ struct CUstream_st {
 struct CUevent_st {
     bool timed = true, recorded = false;
     Front front;
+    Clock clock;
     std::shared_ptr<Capture> capture;
     double seconds = 0; /* when it was recorded */
     int queries = 0;    /* that were answered with "not ready" since */
@@ -80,6 +84,7 @@ struct CUgraph_st {
 
 struct CUgraphExec_st {
     std::vector<OperationRef> operations;
+    Clock clock; /* of its last launch */
 };
 
 namespace emulation {
@@ -105,9 +110,11 @@ bool is_done(const Front &front) {
 /* False: the operation must be tried again later. */
 bool run_one(Operation &operation) {
     try_again = false;
+    begin_operation();
     operation.work(operation.arguments.data());
     if (try_again)
         return false;
+    end_operation(operation.function, operation.turn, operation.clock);
     count_launch(operation.function);
     operation.done = true;
     operation.seconds = now();
@@ -148,14 +155,15 @@ bool run(const Front &front) {
     return complete;
 }
 
-/* Lets other threads in between two attempts. */
-void run_to_end(std::unique_lock<std::recursive_mutex> &hold, const Front &front) {
+/* Lets other threads in between two attempts. clock: that of `front`, which the host then has waited for. */
+void run_to_end(std::unique_lock<std::recursive_mutex> &hold, Front front, Clock clock) {
     const struct timespec pause = {0, 200000};
     while (!run(front)) {
         hold.unlock();
         nanosleep(&pause, nullptr);
         hold.lock();
     }
+    host_waited(clock);
 }
 
 /* ---- captures ---- */
@@ -188,19 +196,25 @@ std::set<Operation *> closure(const Front &front) {
     return found;
 }
 
-/* Copies of the operations, ordered among themselves like these and all after `front`. Replaces `front`. */
-void queue_copies(const std::vector<OperationRef> &operations, Front &front) {
+/* Copies of the operations, ordered among themselves like these and all after `front`, whose clock is
+ * `clock`. Replaces both. */
+void queue_copies(const std::vector<OperationRef> &operations, Front &front, Clock &clock) {
+    const Clock before = clock;
     std::map<Operation *, OperationRef> copies;
     std::set<Operation *> followed;
     for (const OperationRef &operation : operations) {
         OperationRef copy = std::make_shared<Operation>(*operation);
         copy->after.clear();
+        copy->clock = before;
         for (const OperationRef &other : operation->after) {
             copy->after.push_back(copies.at(other.get()));
+            join(copy->clock, copy->after.back()->clock);
             followed.insert(other.get());
         }
         if (copy->after.empty())
             copy->after = front;
+        copy->turn = advance(copy->clock);
+        join(clock, copy->clock);
         copies[operation.get()] = copy;
     }
     Front last;
@@ -230,15 +244,21 @@ void queue(cudaStream_t stream, const void *function, EmulatedWork work, const v
         keep_undone(self.front);
         operation->after = self.front;
         self.front = {operation};
+        join(self.clock, host_clock());
+        operation->turn = advance(self.clock);
+        operation->clock = self.clock;
     }
 }
 
 void drain() {
     std::unique_lock<std::recursive_mutex> hold(lock());
     Front all;
-    for (CUstream_st *stream : streams)
+    Clock clock;
+    for (CUstream_st *stream : streams) {
         all.insert(all.end(), stream->front.begin(), stream->front.end());
-    run_to_end(hold, all);
+        join(clock, stream->clock);
+    }
+    run_to_end(hold, all, clock);
 }
 
 cudaError_t refuse_in_capture() {
@@ -257,7 +277,7 @@ cudaError_t wait_for(cudaStream_t stream) {
         return invalidate(*self.capture, cudaErrorStreamCaptureUnsupported);
     cudaError_t refused = refuse_in_capture();
     if (refused == cudaSuccess)
-        run_to_end(hold, Front(self.front));
+        run_to_end(hold, self.front, self.clock);
     return refused;
 }
 
@@ -287,7 +307,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     std::unique_lock<std::recursive_mutex> hold(lock());
     CUstream_st &self = checked(stream);
-    run_to_end(hold, Front(self.front));
+    run_to_end(hold, self.front, self.clock);
     streams.erase(stream);
     delete stream;
     return cudaSuccess;
@@ -318,6 +338,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     for (const OperationRef &operation : event->front)
         if (std::find(front.begin(), front.end(), operation) == front.end())
             front.push_back(operation);
+    if (!self.capture)
+        join(self.clock, event->clock);
     return cudaSuccess;
 }
 
@@ -345,6 +367,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->recorded = true;
     event->capture = self.capture;
     event->front = self.capture ? self.captured : self.front;
+    event->clock = self.clock;
     event->seconds = now();
     event->queries = 0;
     return cudaSuccess;
@@ -362,7 +385,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     std::unique_lock<std::recursive_mutex> hold(lock());
     cudaError_t refused = refuse_question(event);
     if (refused == cudaSuccess)
-        run_to_end(hold, Front(event->front));
+        run_to_end(hold, event->front, event->clock);
     return report(refused);
 }
 
@@ -371,13 +394,12 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     enum { UNREADY_ANSWERS = 2 };
     std::unique_lock<std::recursive_mutex> hold(lock());
     cudaError_t refused = refuse_question(event);
-    if (refused != cudaSuccess || is_done(event->front))
+    if (refused != cudaSuccess)
         return report(refused);
-    if (event->queries < UNREADY_ANSWERS) {
-        event->queries++;
+    if (!is_done(event->front) && (event->queries++ < UNREADY_ANSWERS || !run(Front(event->front))))
         return report(cudaErrorNotReady);
-    }
-    return report(run(Front(event->front)) ? cudaSuccess : cudaErrorNotReady);
+    host_waited(event->clock);
+    return cudaSuccess;
 }
 
 static double completion(cudaEvent_t event) {
@@ -463,7 +485,10 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     if (self.capture)
         return report(invalidate(*self.capture, cudaErrorStreamCaptureUnsupported));
     keep_undone(self.front);
-    queue_copies(executable->operations, self.front);
+    join(self.clock, host_clock());
+    join(self.clock, executable->clock); /* launches of one graph come one after another */
+    queue_copies(executable->operations, self.front, self.clock);
+    executable->clock = self.clock;
     return cudaSuccess;
 }
 

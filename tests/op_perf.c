@@ -10,7 +10,7 @@
 #include "op_rig.h"
 #include "test_backend.h"
 
-enum { FEWEST_ROUNDS = 5, MOST_ROUNDS = 200, DEVICE_RUNS = 20, WARM_UP = 3 };
+enum { FEWEST_ROUNDS = 3, MOST_ROUNDS = 200, DEVICE_RUNS = 50 };
 #define LEAST_SECONDS 0.2
 
 static int compare_doubles(const void *a, const void *b) {
@@ -26,27 +26,43 @@ typedef struct Work {
     const void *result; /* backend memory that it writes: copying from it waits for it */
 } Work;
 
-/* On a device, where a run only begins, several are begun and then waited for. */
-static Status run_and_wait(const Work *work, int runs) {
+static Status queue_runs(void *context) {
+    Status status = STATUS_OK;
+    const Work *work = context;
+    for (int i = 0; i < DEVICE_RUNS; i++)
+        TRY(work->run(work->context));
+done:
+    return status;
+}
+
+/* One run, or the recorded ones. */
+static Status run_and_wait(const Work *work, void *recording) {
     Status status = STATUS_OK;
     float first;
-    for (int i = 0; i < runs; i++)
-        TRY(work->run(work->context));
+    TRY(recording ? work->backend->replay(recording) : work->run(work->context));
     if (!work->backend->host_memory)
         TRY(work->backend->copy_out(&first, work->result, sizeof first));
 done:
     return status;
 }
 
+/* On a device, where a run only begins, several are recorded and then waited for: queued one by one, small
+ * ones would take as long as the host takes to queue them. */
 static Status median_seconds(const Work *work, double *median) {
     Status status = STATUS_OK;
-    const int runs = work->backend->host_memory ? 1 : DEVICE_RUNS;
+    const Backend *backend = work->backend;
+    const int runs = backend->record_begin ? DEVICE_RUNS : 1;
     double seconds[MOST_ROUNDS], total = 0;
+    void *recording = NULL;
     int rounds = 0;
-    TRY(run_and_wait(work, work->backend->host_memory ? 1 : WARM_UP));
+    TRY(run_and_wait(work, NULL));
+    if (backend->record_begin)
+        TRY(backend_record(backend, queue_runs, (void *)(uintptr_t)work, &recording));
+    if (recording)
+        TRY(run_and_wait(work, recording));
     while (rounds < MOST_ROUNDS && (rounds < FEWEST_ROUNDS || total < LEAST_SECONDS)) {
         double start = clock_seconds();
-        TRY(run_and_wait(work, runs));
+        TRY(run_and_wait(work, recording));
         seconds[rounds] = (clock_seconds() - start) / runs;
         total += clock_seconds() - start;
         rounds++;
@@ -54,6 +70,8 @@ static Status median_seconds(const Work *work, double *median) {
     qsort(seconds, (size_t)rounds, sizeof *seconds, compare_doubles);
     *median = seconds[rounds / 2];
 done:
+    if (recording)
+        backend->recording_release(recording);
     return status;
 }
 

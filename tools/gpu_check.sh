@@ -118,7 +118,7 @@ train() { # RANKS RUN STEPS DEVICE PRECISION [OPTION]...
     shift 5
     # a sum that hangs is reported within its step's limit
     launch "$ranks" "$program" train "${small[@]}" --outputs "$outputs" --set "train.max_steps=$count" --run "$run" \
-        --device "$where" --set "train.precision=$precision" --set train.nccl_timeout_s=30 "$@"
+        --device "$where" --set "train.precision=$precision" --set train.nccl_timeout_s=45 "$@"
 }
 
 run_path() { echo "$outputs/$1"; }
@@ -458,7 +458,7 @@ start autocast 60 autocast
 start learning 120 learning
 start resume 120 resume
 start recorded 150 recorded
-start draws 60 draws
+start draws 120 draws
 collect
 # Timed: one at a time, what was asked for first.
 export XDG_CACHE_HOME=$own_cache
@@ -475,7 +475,7 @@ step ranks 90 ranks
 step ranks_float 90 ranks_float
 step recorded_ranks 60 recorded_ranks
 step killed 60 killed 5
-step kernels 60 kernels
+step kernels 90 kernels
 step sample_bench 40 bench sample "$bf16"
 step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
 step torch_eager 60 torch_bench torch_eager "${best[@]}"

@@ -99,6 +99,10 @@ refused "samples of another checkpoint" 2 drawn checksum -- "${sample[@]}" --che
 refused "posterior draws of another image" 2 completed "posterior.image: expected 0 .*found 3" -- "${posterior[@]}" --image 3
 refused "samples in the run of a training" 2 good "a run of sample.*one of train" -- "${sample[@]}" --run good
 refused "posterior draws in the run of samples" 2 drawn "of posterior.*one of sample" -- "${posterior[@]}" --run drawn
+mv "$work/good/status.json" "$work/status.json"
+: >"$work/good/status.json"
+refused "samples in the run of a training whose status is lost" 2 good "a run of sample.*one of train" -- "${sample[@]}" --run good
+mv "$work/status.json" "$work/good/status.json"
 check "refused: everything is as it was" diff "$work/state" <(files_state)
 cp -r "$work/drawn" "$work/drawn-before"
 check "the same samples again" "${sample[@]}" --set threads=2

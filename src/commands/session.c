@@ -153,16 +153,32 @@ done:
     return status;
 }
 
+/* The command whose run this is, "" if none: by its status.json, else (lost in a crash, say) by its products.
+ */
+static void find_owner(const Session *session, char *command, size_t bytes) {
+    static const struct {
+        const char *command, *product;
+    } owners[] = {{"train", "steps.jsonl"},
+                  {"sample", "samples.h5"},
+                  {"posterior", "posterior.h5"},
+                  {"sweep", "grid.json"}};
+    RunStatus earlier = {0};
+    char path[FILE_PATH_BYTES];
+    const char *owner = status_read(session->run.path, &earlier) == STATUS_OK ? earlier.command : "";
+    for (size_t i = 0; !owner[0] && i < sizeof owners / sizeof *owners; i++)
+        if (session_path(session, owners[i].product, path) == STATUS_OK && file_exists(path))
+            owner = owners[i].command;
+    snprintf(command, bytes, "%s", owner);
+}
+
 /* A run keeps to one command: the products of two would overwrite each other. */
 static Status check_owner(const Session *session) {
-    RunStatus earlier;
-    char path[FILE_PATH_BYTES];
-    if (session_path(session, "status.json", path) != STATUS_OK || !file_exists(path) ||
-        status_read(session->run.path, &earlier) != STATUS_OK ||
-        strcmp(earlier.command, session->command) == 0)
+    char owner[32];
+    find_owner(session, owner, sizeof owner);
+    if (!owner[0] || strcmp(owner, session->command) == 0)
         return STATUS_OK;
     return status_error(STATUS_BAD_INPUT, "%s: expected a run of %s, found one of %s; choose another --run",
-                        session->run.path, session->command, earlier.command);
+                        session->run.path, session->command, owner);
 }
 
 Status session_open_run(Session *session, bool resumes) {

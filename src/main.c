@@ -101,7 +101,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "\n");
         return STATUS_BAD_INPUT;
     }
-    interrupt_install();
+    if (command->stops)
+        interrupt_install();
     Status status = comm_create(&session.comm);
     if (status != STATUS_OK) {
         fprintf(stderr, "ddpm_mpi: error: %s\n", status_message());

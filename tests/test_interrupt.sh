@@ -20,7 +20,7 @@ start() {
 # Waits for the job, at most a minute (not in a subshell, which has no children). Sets status, seconds.
 finish_job() {
     local begin=$SECONDS watchdog
-    (sleep 60 && kill -KILL "$job" "${pids[@]}") 2>/dev/null &
+    (sleep 60 && kill -KILL "$job" "${pids[@]}") >/dev/null 2>&1 & # whoever reads this output waits for no sleep
     watchdog=$!
     status=0
     wait "$job" || status=$?
@@ -75,6 +75,10 @@ done
 finish_job
 check "$name: exit status $status, expected 75" test "$status" -eq 75
 check "$name: goes on" continues "$name"
+
+status=0 # nothing to keep: it ends at once
+timeout -k 10 2 "$program" bench allreduce --steps 1000000 >"$work/log" 2>&1 || status=$?
+check "bench: a signal ends it, exit status $status" test "$status" -eq 124
 
 name=drawn # samples: nothing is kept, and a line says so
 mpi_command 3

@@ -373,4 +373,5 @@ const Command command_posterior = {
             .example = "ddpm_mpi posterior --checkpoint outputs/first --fraction 0.2 --class 7 --image 2",
         },
     .run = run_posterior,
+    .stops = true,
 };

@@ -121,4 +121,5 @@ const Command command_sample = {
             .example = "ddpm_mpi sample --checkpoint outputs/first --count 64 --sampler ddim --steps 50",
         },
     .run = run_sample,
+    .stops = true,
 };

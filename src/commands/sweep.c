@@ -283,4 +283,5 @@ const Command command_sweep = {
                        "--images 20 --samplers guided_calibrated,dps_plus",
         },
     .run = run_sweep,
+    .stops = true,
 };

@@ -402,4 +402,5 @@ const Command command_train = {
             .example = "mpirun -n 2 ddpm_mpi train --config configs/quickstart.json --run first",
         },
     .run = run_train,
+    .stops = true,
 };

@@ -10,6 +10,7 @@
 #include "kernels/cuda/convolution_cudnn.h"
 #include "kernels/cuda/cudnn_engine.h"
 #include "kernels/cuda/engine_file.h"
+#include "kernels/cuda/kernels_cuda.h"
 #include "kernels/cuda/single_channel.h"
 #include "model/unet.h"
 #include "tests/scratch.h"
@@ -220,7 +221,7 @@ static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget
     options = unet_options(&config, batch, IMAGE_PIXELS, IMAGE_PIXELS);
     CHECK_OK(graph_create(&graph));
     CHECK_OK(unet_build_differentiable(graph, &options, target));
-    CHECK_OK(graph_join_in_place(graph, backend_find("cuda")->takes_parts));
+    CHECK_OK(graph_join_in_place(graph, cuda_takes_parts));
     for (int n = 0; n < graph->node_count; n++) {
         const OpDescription *op = &graph->nodes[n].op;
         CudnnConvolution convolution, alone;

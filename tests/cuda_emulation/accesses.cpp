@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <deque>
 
 namespace emulation {
 namespace {
@@ -49,6 +50,7 @@ struct Space {
 };
 
 Space device, dynamic_shared, static_shared;
+std::deque<Page> all_pages;
 std::vector<size_t> touched;              /* pages of device memory, by this launch */
 std::vector<Page *> unused[LARGEST_CELL]; /* by cell_bytes - 1; all cells empty */
 
@@ -60,7 +62,7 @@ std::vector<Record> block_begins; /* the first epoch of each block of this launc
 Page *new_page(size_t cell_bytes) {
     std::vector<Page *> &ready = unused[cell_bytes - 1];
     if (ready.empty())
-        return new Page{cell_bytes, std::vector<Cell>(PAGE_BYTES / cell_bytes)};
+        return &all_pages.emplace_back(Page{cell_bytes, std::vector<Cell>(PAGE_BYTES / cell_bytes)});
     Page *page = ready.back();
     ready.pop_back();
     return page;

@@ -4,6 +4,9 @@
 #include "internal.h"
 
 #include <setjmp.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -28,8 +31,16 @@ namespace {
 
 enum { STACK_BYTES = 1 << 17, PAGE_BYTES = 4096 };
 
+/* Where a stack is left, and what AddressSanitizer wants to be told of it. */
+struct Place {
+    jmp_buf registers;
+    const void *stack;
+    size_t stack_bytes;
+    void *kept;
+};
+
 struct Fiber {
-    jmp_buf place;
+    Place place;
     unsigned thread; /* that it runs */
     uint3 index;
 };
@@ -60,18 +71,41 @@ struct Block {
 
 Block block;
 Fiber *current;               /* NULL: not in a kernel */
-jmp_buf outside;              /* where run_block waits */
+Place outside;                /* where run_block waits */
+Place *left;                  /* last of all */
+std::deque<Fiber> fibers;     /* all of them */
 std::vector<Fiber *> idle;    /* without a thread */
 std::deque<Fiber *> runnable; /* in the middle of a thread, free to go on */
 std::vector<Fiber *> at_barrier;
 Fiber *starting;
 
-void go_to(Fiber *fiber) {
+/* To be called before a stack is left and after another one, or this one again, was gone to. */
+void leave(Place *from, const Place *to) {
+    left = from;
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(&from->kept, to->stack, to->stack_bytes);
+#else
+    (void)to;
+#endif
+}
+
+void arrive(const Place *at) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(at->kept, &left->stack, &left->stack_bytes);
+#else
+    (void)at;
+#endif
+}
+
+/* Not sanitized: what it does before a function that does not return is done by _longjmp already. */
+__attribute__((no_sanitize("address"))) void go_to(Place *from, Fiber *fiber) {
+    Place *to = fiber ? &fiber->place : &outside;
     current = fiber;
     if (fiber)
         threadIdx = fiber->index;
     run_as(fiber ? fiber->thread : NO_THREAD);
-    _longjmp(fiber ? fiber->place : outside, 1);
+    leave(from, to);
+    _longjmp(to->registers, 1);
 }
 
 void run_threads(Fiber *self);
@@ -81,8 +115,10 @@ void run_threads(Fiber *self);
 /* Entered once; a fiber then never ends, but is idle between threads. */
 void fiber_main() {
     Fiber *self = starting;
-    if (_setjmp(self->place) == 0)
-        _longjmp(outside, 1);
+    arrive(&self->place);
+    if (_setjmp(self->place.registers) == 0)
+        go_to(&self->place, nullptr);
+    arrive(&self->place);
     for (;;)
         run_threads(self);
 }
@@ -91,7 +127,8 @@ void fiber_main() {
 Fiber *new_fiber() {
     enum { COLOURS = 16, COLOUR_BYTES = 256 };
     static unsigned colours;
-    Fiber *fiber = new Fiber();
+    fibers.emplace_back();
+    Fiber *fiber = &fibers.back();
     void *memory = mmap(nullptr, STACK_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED || mprotect(memory, PAGE_BYTES, PROT_NONE) != 0)
@@ -102,9 +139,14 @@ Fiber *new_fiber() {
     context.uc_stack.ss_size = STACK_BYTES - colours++ % COLOURS * COLOUR_BYTES;
     context.uc_link = nullptr;
     makecontext(&context, fiber_main, 0);
+    fiber->place.stack = context.uc_stack.ss_sp;
+    fiber->place.stack_bytes = context.uc_stack.ss_size;
     starting = fiber;
-    if (_setjmp(outside) == 0)
+    if (_setjmp(outside.registers) == 0) {
+        leave(&outside, &fiber->place);
         setcontext(&context);
+    }
+    arrive(&outside);
     return fiber;
 }
 
@@ -137,8 +179,9 @@ __attribute__((noinline)) Fiber *take_next() {
 
 /* Leaves this fiber for what can go on; comes back when it is resumed. */
 void give_way(Fiber *self) {
-    if (_setjmp(self->place) == 0)
-        go_to(take_next());
+    if (_setjmp(self->place.registers) == 0)
+        go_to(&self->place, take_next());
+    arrive(&self->place);
 }
 
 /* ---- barriers and shuffles ---- */
@@ -246,8 +289,9 @@ void run_block(bool reversed) {
         idle.push_back(new_fiber());
     Fiber *first = idle.back();
     idle.pop_back();
-    if (_setjmp(outside) == 0)
-        go_to(first);
+    if (_setjmp(outside.registers) == 0)
+        go_to(&outside, first);
+    arrive(&outside);
 }
 
 } // namespace

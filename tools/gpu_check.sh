@@ -137,6 +137,7 @@ precisions() { # those that this device has, for what is tested at several
 
 machine() { # and whether two steps of a small network run on it
     on_device "$program" --version
+    echo "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}, ldconfig: $(ldconfig -p 2>/dev/null | grep -m 1 libcuda.so.1)"
     tiny fp32 8 8 2 || return 1
     "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda)'
     needs_gpu

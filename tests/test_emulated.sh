@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The program on the emulated GPU (cuda_emulation/), one and several ranks: what a GPU is to give bit by bit, and
 # what together with the CPU to rounding; how it ends without a GPU, with too few, and when a rank dies.
-#   test_emulated.sh PROGRAM
+#   test_emulated.sh PROGRAM [quick]    quick: fewer steps, at most 2 ranks
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/program.sh" "$@"
 
@@ -25,7 +25,8 @@ near() { # RUN RUN [TIMES]: losses to rounding
     $python "$root/tools/gpu_check.py" losses "$work/$1/steps.jsonl" "$work/$2/steps.jsonl" "${3:-1}"
 }
 
-steps=6
+steps=6 several="2 4"
+[ "${2-}" != quick ] || steps=4 several=2 # a whole epoch
 
 # --- without a GPU, and with too few
 refused "no GPU" 1 "no CUDA device" -- env CUDA_EMULATION_DEVICES=0 "$program" train "${tiny[@]}" --device cuda
@@ -53,7 +54,7 @@ check "fp32: together with the CPU" near cpu fp32-4
 check "sums in float: together with those in fixed point" near fp32-4 fp32-0
 
 # --- several ranks: fixed-point sums the same bits, float sums to rounding
-for n in 2 4; do
+for n in $several; do
     check "fixed-point sums, $n ranks" train $n fixed$n $steps fp32 4
     check "fixed-point sums, $n ranks: same bits" same_run fp32-4 fixed$n
     check "float sums, $n ranks" train $n float$n $steps fp32 0

@@ -111,7 +111,8 @@ else
 fi
 small=(--set "data.dir=$data" --set "data.limit=$limit" --set "model.channels=$channels" --set "model.groups=$groups"
     --set model.time_dim=32 --set "train.batch=$batch" --set "train.shard=$shard" --set train.epochs=1000
-    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --set diffusion.steps=24)
+    --set train.lr=1e-3 --set train.validation_images=40 --set train.sample_every_epochs=0 --set sample.count=4
+    --set diffusion.steps=24)
 
 train() { # RANKS RUN STEPS DEVICE PRECISION [OPTION]...
     local ranks=$1 run=$2 count=$3 where=$4 precision=$5
@@ -335,7 +336,7 @@ tiny() {
     on_device "$@" "$program" train "${small[@]}" --outputs "$outputs" --device "$device" --set data.limit=16 \
         --set 'model.channels=[8,16,24]' --set model.groups=4 --set "train.batch=$batch" --set "train.shard=$shard" \
         --set "train.max_steps=$count" --set train.validation_images=8 --set diffusion.steps=4 \
-        --set "train.precision=$precision" --set sample.count=4 --run "tiny-$precision-$shard-$#"
+        --set "train.precision=$precision" --run "tiny-$precision-$shard-$#"
 }
 
 sanitizer() {

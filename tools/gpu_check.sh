@@ -467,7 +467,7 @@ export XDG_CACHE_HOME=$own_cache
 bf16=$([ "$device" = cuda ] && echo bf16 || echo fp32)
 best=()
 [ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
-step ceilings 30 ceilings
+step ceilings 60 ceilings
 step "train_$bf16" 60 bench train "$bf16"
 step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
 step sampling 60 sampling

@@ -469,7 +469,7 @@ best=()
 [ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
 step ceilings 60 ceilings
 step "train_$bf16" 60 bench train "$bf16"
-step torch_graphs 120 compiled torch_graphs "${best[@]}" --compile --graphs
+step torch_untuned 120 compiled torch_untuned "${best[@]}" --compile --untuned-graphs
 step sampling 60 sampling
 step report 400 report
 # Ranks that share the GPU: NCCL is not made for that, and may need its time limits.
@@ -491,7 +491,7 @@ fi
 step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
 step left_alone 90 left_alone
 step sanitizer 240 sanitizer
-step torch_autotuned 300 compiled torch_autotuned "${best[@]}" --compile --autotune
+step torch_graphs 300 compiled torch_graphs "${best[@]}" --compile --graphs
 
 $list && exit 0
 cp "$own_cache"/ddpm_mpi/cudnn-*.jsonl "$out" 2>/dev/null

@@ -183,7 +183,7 @@ void run_branches_on_one_place() {
 void test_races() {
     check_ends("a missing barrier that no result shows", miss_barrier,
                "rewriting_kernel, block (0, 0, 0), thread (31, 0, 0): a race: writes byte 124 of the shared "
-               "variable rewriting_kernel, which thread (32, 0, 0) has read since the last barrier");
+               "variable rewriting_kernel::shared, which thread (32, 0, 0) has read since the last barrier");
     check_ends("a shuffle in place of a barrier", trust_shuffle, "a race: reads byte");
     check_ends("a missing barrier", read_shared_too_early, "which no thread of the block has written");
     check_ends("shared memory that was not written", read_unwritten_shared,

@@ -110,7 +110,7 @@ std::string describe(const char *done, Record by) {
     if (by & ELSEWHERE)
         return "another block of the launch" + has;
     if (its_epoch >= block_begin)
-        return (by & SEVERAL ? "several threads" : thread_name(by)) + has + " since the last barrier";
+        return (by & SEVERAL ? "another thread" : thread_name(by)) + has + " since the last barrier";
     auto after = std::upper_bound(block_begins.begin(), block_begins.end(), its_epoch);
     const unsigned block = (unsigned)(after - block_begins.begin()) - 1;
     char text[64];

@@ -96,13 +96,18 @@ const Symbols &symbols() {
     return table;
 }
 
+std::string demangled(const char *symbol) {
+    int status = 0;
+    char *text = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+    std::string name = text ? text : symbol;
+    free(text);
+    return name;
+}
+
 /* "group_norm_kernel<float, 4, true>": without the parameters and the unnamed namespace. */
 std::string readable(const char *symbol) {
     static const char hidden[] = "(anonymous namespace)::";
-    int status = 0;
-    char *demangled = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
-    std::string name = demangled ? demangled : symbol;
-    free(demangled);
+    std::string name = demangled(symbol);
     for (size_t at; (at = name.find(hidden)) != std::string::npos;)
         name.erase(at, sizeof hidden - 1);
     if (name.compare(0, 5, "void ") == 0)
@@ -190,8 +195,8 @@ std::string place_in_shared_variable(const void *address) {
         const char *begin = shared_base() + variable.offset, *at = static_cast<const char *>(address);
         if (at >= begin && at < begin + variable.bytes) {
             snprintf(text, sizeof text, "byte %zu of the shared variable ", (size_t)(at - begin));
-            const std::string name = readable(variable.name);
-            return text + name;
+            const std::string name = demangled(variable.name); /* function(parameters)::variable */
+            return text + readable(variable.name) + name.substr(name.rfind("::"));
         }
     }
     return text;

@@ -54,6 +54,7 @@ std::deque<Page> all_pages;
 std::vector<size_t> touched;              /* pages of device memory, by this launch */
 std::vector<Page *> unused[LARGEST_CELL]; /* by cell_bytes - 1; all cells empty */
 
+bool told;                        /* of accesses, by the compiler's calls */
 Record epoch, now, block_begin;   /* now: of the running thread; 0: none runs */
 std::vector<Record> block_begins; /* the first epoch of each block of this launch */
 
@@ -235,7 +236,7 @@ void begin_epoch() {
 }
 
 void run_as(unsigned thread) {
-    now = thread == NO_THREAD ? 0 : epoch << EPOCH_SHIFT | thread;
+    now = !told || thread == NO_THREAD ? 0 : epoch << EPOCH_SHIFT | thread;
 }
 
 void end_launch() {
@@ -286,6 +287,7 @@ void __tsan_write_range(void *address, size_t bytes) {
  * write. */
 void __tsan_init(void);
 void __tsan_init() {
+    told = true;
     watch_operations();
 }
 }

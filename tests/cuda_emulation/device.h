@@ -17,7 +17,8 @@
  * functions are these, by which they are found in the symbol table ---- */
 
 #define __launch_bounds__(...)
-/* The compiler does not tell accesses.cpp of what calls return into memory, or take from it: kernels make none. */
+/* The compiler does not tell accesses.cpp of what calls return into memory, or take from it: kernels make
+ * none. */
 #undef __global__
 #define __global__ __attribute__((flatten))
 #undef __shared__

@@ -76,6 +76,33 @@ finish_job
 check "$name: exit status $status, expected 75" test "$status" -eq 75
 check "$name: goes on" continues "$name"
 
+# one process whose terminal is closed, without and with nohup; it ends in any case
+single=(train "${settings[@]}" --set train.checkpoint_every_steps=100000)
+"$program" "${single[@]}" --set train.max_steps=100000 --run hangup >"$work/hangup.log" 2>&1 &
+job=$! pids=($!) name=hangup
+for ((tenths = 0; tenths < 300; tenths++)); do
+    [ ! -s "$work/hangup/steps.jsonl" ] || break
+    sleep 0.1
+done
+kill -HUP $job
+finish_job
+check "hangup: exit status $status, expected 75" test "$status" -eq 75
+check "hangup: a checkpoint" test "$(steps_done hangup)" -ge 1
+(
+    trap '' HUP
+    "$program" "${single[@]}" --set train.max_steps=300 --run nohup >"$work/nohup.log" 2>&1
+) &
+job=$!
+for ((tenths = 0; tenths < 300; tenths++)); do
+    [ ! -s "$work/nohup/steps.jsonl" ] || break
+    sleep 0.1
+done
+pid=$(pgrep -P $job)
+kill -HUP "$pid"
+status=0
+wait $job || status=$?
+check "hangup, ignored: exit status $status, expected 0" test -n "$pid" -a "$status" -eq 0
+
 status=0 # nothing to keep: it ends at once
 timeout -k 10 2 "$program" bench allreduce --steps 1000000 >"$work/log" 2>&1 || status=$?
 check "bench: a signal ends it, exit status $status" test "$status" -eq 124

@@ -14,6 +14,9 @@ void interrupt_install(void) {
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGUSR1, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup ignores it */
+        (void)sigaction(SIGHUP, &action, NULL);
     action.sa_flags |= SA_RESETHAND; /* a second Ctrl-C ends the program at once */
     (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN; /* `train | head` must not end the training */

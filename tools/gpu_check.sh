@@ -4,7 +4,7 @@
 #   tools/gpu_check.sh [--device cuda|cpu] [--tiny] [--data DIR] [--seconds N] [--only STEP,STEP...] [--list]
 #
 #   --device cpu   the same steps on the CPU, to test this script; those that need a GPU are skipped. Implies --tiny
-#   --tiny         tiny sizes, four times the limits: for programs on an emulated device (tests/cuda_emulation)
+#   --tiny         tiny sizes, eight times the limits: for programs on an emulated device (tests/cuda_emulation)
 #   --data DIR     MNIST's four files (default $DEVICE/data/mnist, then data/mnist)
 #   --seconds N    for everything (default 525); what does not fit is skipped and says so
 #

@@ -33,7 +33,7 @@ start() {
         record "$name" skipped 0 "no time left"
         return 0
     fi
-    ! $tiny || limit=$((4 * limit))
+    ! $tiny || limit=$((8 * limit))
     [ "$limit" -le "$((left - 3))" ] || limit=$((left - 3))
     outputs=$work/outputs/$name # a folder of its own: steps may run at the same time
     mkdir -p "$outputs"

@@ -179,13 +179,15 @@ static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convoluti
                       const CudnnPlan *candidates, int count, int *chosen) {
     Status status = STATUS_OK;
     Rig rig = {0};
+    char name[CUDNN_NAME_BYTES];
     float least = 0, milliseconds = 0;
     *chosen = -1;
     TRY(rig_create(&rig, convolution, candidates, count));
     for (int i = 0; i < count; i++) {
         if (time_plan(plans, &rig, &candidates[i], &milliseconds) != STATUS_OK) {
-            log_warning("cuDNN engine %lld is passed over: %s", (long long)candidates[i].engine.index,
-                        status_message());
+            cudnn_convolution_name(convolution, name);
+            log_warning("convolution %s: cuDNN engine %lld is passed over: %s", name,
+                        (long long)candidates[i].engine.index, status_message());
             continue;
         }
         if (*chosen < 0 || milliseconds < least) {

@@ -56,14 +56,6 @@ int comm_size(const Comm *comm) {
     return comm->size;
 }
 
-int comm_local_rank(const Comm *comm) {
-    return comm->local_rank;
-}
-
-int comm_local_size(const Comm *comm) {
-    return comm->local_size;
-}
-
 const char *comm_description(const Comm *comm) {
     return comm->description;
 }

@@ -32,8 +32,6 @@ void comm_abort(Comm *comm, int exit_status);
 
 int comm_rank(const Comm *comm);
 int comm_size(const Comm *comm);
-int comm_local_rank(const Comm *comm); /* among the ranks of this node */
-int comm_local_size(const Comm *comm);
 const char *comm_description(const Comm *comm); /* "MPI (Open MPI 4.1.4)" or "single process" */
 
 /* bytes from rank `root` to all. Collective. */

@@ -21,7 +21,7 @@ typedef struct CommDevice CommDevice; /* NCCL's side, comm_nccl.c's own */
 
 struct Comm {
     const CommOperations *operations;
-    int rank, size, local_rank, local_size;
+    int rank, size;
     bool failure_is_agreed; /* see comm_agree */
     char description[128];
     void *state;

@@ -160,23 +160,13 @@ static Status mpi_barrier(Comm *comm) {
 static Status describe(Comm *comm) {
     Status status = STATUS_OK;
     char version[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length, own[2] = {0, 1};
-    MPI_Comm node = MPI_COMM_NULL;
+    int length;
     TRY(CHECK_MPI(MPI_Comm_rank, MPI_COMM_WORLD, &comm->rank));
     TRY(CHECK_MPI(MPI_Comm_size, MPI_COMM_WORLD, &comm->size));
-    /* Not from SLURM_LOCALID: under mpirun inside a job it is 0 in every rank. */
-    TRY(CHECK_MPI(MPI_Comm_split_type, MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL,
-                  &node));
-    TRY(CHECK_MPI(MPI_Comm_rank, node, &own[0]));
-    TRY(CHECK_MPI(MPI_Comm_size, node, &own[1]));
-    comm->local_rank = own[0];
-    comm->local_size = own[1];
     TRY(CHECK_MPI(MPI_Get_library_version, version, &length));
     version[strcspn(version, ",\n")] = '\0'; /* the first words name library and version */
     snprintf(comm->description, sizeof comm->description, "MPI (%.100s)", version);
 done:
-    if (node != MPI_COMM_NULL)
-        (void)MPI_Comm_free(&node);
     return status;
 }
 

@@ -90,7 +90,7 @@ Status comm_create_self(Comm **comm) {
     if (status != STATUS_OK)
         return status;
     (*comm)->operations = &operations;
-    (*comm)->size = (*comm)->local_size = 1;
+    (*comm)->size = 1;
     snprintf((*comm)->description, sizeof(*comm)->description, "single process");
     return STATUS_OK;
 }

@@ -217,10 +217,17 @@ typedef struct ReverseArguments {
     const float *residual, *product;
 } ReverseArguments;
 
-/* Where a rank computes, for backends that own a device. One rank has one device. */
+/* Tells devices apart: equal in two processes, on whatever node, exactly where they mean the same device. */
+typedef struct DeviceIdentity {
+    unsigned char bytes[16]; /* a UUID */
+} DeviceIdentity;
+
+enum { BACKEND_MAX_DEVICES = 64 };
+
+/* Where a rank computes. One rank has one device. */
 typedef struct BackendPlace {
-    int local_rank, local_size; /* among the ranks of this node: rank i takes the i-th visible device */
-    const char *precision;      /* one of the backend's precisions */
+    int device;            /* its number among those that `devices` lists; 0 for a backend without devices */
+    const char *precision; /* one of the backend's precisions */
 } BackendPlace;
 
 typedef struct Backend {
@@ -230,9 +237,12 @@ typedef struct Backend {
     /* What train.precision may be, separated by spaces, the default first. */
     const char *precisions;
 
+    /* Optional: NULL for the processor. The devices that this process sees, at most BACKEND_MAX_DEVICES, in
+     * the order of their numbers. STATUS_FAILURE: none, and why. */
+    Status (*devices)(DeviceIdentity *identities, int *count);
+
     /* Optional. Takes the device and creates the libraries' handles: before anything below is called, on the
-     * main thread, once. STATUS_FAILURE names what is missing (no device, more ranks than devices, a
-     * library). */
+     * main thread, once. STATUS_FAILURE names what is missing (the device, a library). */
     Status (*start)(const BackendPlace *place);
     /* Optional. After everything prepared and allocated was released. */
     void (*stop)(void);

@@ -25,7 +25,7 @@ static inline const Backend *test_backend_start(const char *name, const char *pr
         exit(TEST_SKIPPED);
     }
     snprintf(first, sizeof first, "%.*s", (int)strcspn(backend->precisions, " "), backend->precisions);
-    BackendPlace place = {.local_size = 1, .precision = precision ? precision : first};
+    BackendPlace place = {.precision = precision ? precision : first};
     if (backend->start && backend->start(&place) != STATUS_OK) {
         printf("FAILED: %s\n", status_message());
         exit(1);

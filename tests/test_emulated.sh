@@ -28,12 +28,38 @@ near() { # RUN RUN [TIMES]: losses to rounding
 steps=6 several="2 4"
 [ "${2-}" != quick ] || steps=4 several=2 # a whole epoch
 
-# --- without a GPU, and with too few
+# --- without a GPU, with too few, and as launchers and users show them to ranks
 refused "no GPU" 1 "no CUDA device" -- env CUDA_EMULATION_DEVICES=0 "$program" train "${tiny[@]}" --device cuda
-CUDA_EMULATION_DEVICES=1 train 2 crowded $steps fp32 0 >"$work/crowded.log" 2>&1
-status=$?
-check "more ranks than GPUs: exit status 1, found $status" test $status -eq 1
-check "more ranks than GPUs: the message" grep -q "2 ranks on this node but 1 GPU is visible" "$work/crowded.log"
+
+# per_rank NAME SETTING: makes a command NAME that sets this environment variable, in which $rank stands for the rank
+per_rank() {
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\nrank=$OMPI_COMM_WORLD_RANK\nexport %s\nexec %s "$@"\n' "$2" "$program" >"$work/$1"
+    chmod +x "$work/$1"
+}
+
+# refuses NAME MESSAGE [OPTION]...: two ranks of the command NAME end with status 1 and this message
+refuses() {
+    local name=$1 message=$2 status=0
+    shift 2
+    program=$work/$name ranks 2 train "${tiny[@]}" --run "$name-run" "$@" >"$work/$name.log" 2>&1 || status=$?
+    [ $status -eq 1 ] && grep -q "error: $message" "$work/$name.log" && [ ! -e "$work/$name-run" ] && return
+    echo "exit status $status"
+    tail -n 5 "$work/$name.log"
+    return 1
+}
+# shellcheck disable=SC2016
+{
+    per_rank crowded CUDA_EMULATION_DEVICES=1
+    per_rank same 'CUDA_VISIBLE_DEVICES=3'
+    per_rank own 'CUDA_VISIBLE_DEVICES=$((3 - rank))'
+    per_rank some 'CUDA_EMULATION_DEVICES=$((4 - 4 * rank))'
+}
+check "more ranks than GPUs" refuses crowded "rank 1: no GPU is left on .*: this rank sees 1, taken by lower ranks" --device cuda
+check "all ranks shown the same GPU" refuses same "rank 1: no GPU is left on .*: this rank sees 1, taken by lower ranks"
+check "ranks shown a GPU each" eval 'program=$work/own train 2 own-run 2 fp32 0'
+check "only some ranks see a GPU" refuses some "rank 0 on .* would compute on cuda but rank 1 on .* on cpu"
+check "only some ranks see a GPU, and all are to use one" refuses some "rank 1: no CUDA device" --device cuda
 
 # --- one rank: the CPU's losses; recorded and queued steps, a resumed run
 check "CPU" ranks 1 train "${tiny[@]}" --device cpu --set train.shard=4 --set train.max_steps=$steps --run cpu

@@ -25,7 +25,7 @@ static const OpKernel *const kernels[] = {
 static char description[CUDA_DESCRIPTION_BYTES] = "CUDA, not started";
 
 static Status start(const BackendPlace *place) {
-    return cuda_context_start(place->local_rank, place->local_size, place->precision, description);
+    return cuda_context_start(place->device, place->precision, description);
 }
 
 /* All launches go to one stream, or one beside it. */
@@ -105,6 +105,7 @@ static const Backend backend = {
     .name = "cuda",
     .description = description,
     .precisions = "bf16 fp32 tf32",
+    .devices = cuda_devices,
     .start = start,
     .stop = cuda_context_stop,
     .is_available = cuda_device_visible,

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/log.h"
 #include "kernels/cuda/cudnn_plans.h"
 
 enum { MESSAGE_BYTES = 512, MIN_CUDNN = 90800 /* descriptions of devices: cudnn_plan.h */ };
@@ -97,32 +96,21 @@ bool cuda_device_visible(void) {
     return error == cudaSuccess && count > 0;
 }
 
-/* An environment variable that holds a number; 0 if it does not. */
-static int environment_number(const char *name) {
-    const char *text = getenv(name);
-    return text ? atoi(text) : 0;
-}
-
-/* The i-th rank takes the i-th device. A scheduler that shows each rank only its own (srun --gpus-per-task)
- * still counts all of them in SLURM_GPUS_ON_NODE; DDPM_MPI_SHARE_DEVICES=1 lets ranks share, for tests. */
-static Status choose_device(int local_rank, int local_size, int *device) {
+Status cuda_devices(DeviceIdentity *identities, int *count) {
     Status status = STATUS_OK;
-    int count = 0;
-    cudaError_t error = cudaGetDeviceCount(&count);
+    struct cudaDeviceProp properties;
+    cudaError_t error = cudaGetDeviceCount(count);
     (void)cudaGetLastError();
     if (error != cudaSuccess)
         FAIL(STATUS_FAILURE, "no CUDA device: %s: %s", cudaGetErrorName(error), cudaGetErrorString(error));
-    if (count < 1)
+    if (*count < 1)
         FAIL(STATUS_FAILURE, "no CUDA device is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES");
-    bool own_device = environment_number("SLURM_GPUS_ON_NODE") >= local_size;
-    bool shared = environment_number("DDPM_MPI_SHARE_DEVICES") == 1;
-    if (local_size > count && !own_device && !shared)
-        FAIL(STATUS_FAILURE, "%d ranks on this node but %d GPU%s visible; start at most %d rank%s per node",
-             local_size, count, count == 1 ? " is" : "s are", count, count == 1 ? "" : "s");
-    if (local_size > count && !own_device && local_rank == 0)
-        log_warning("%d ranks share %d GPU%s (DDPM_MPI_SHARE_DEVICES)", local_size, count,
-                    count == 1 ? "" : "s");
-    *device = local_rank % count;
+    if (*count > BACKEND_MAX_DEVICES)
+        *count = BACKEND_MAX_DEVICES;
+    for (int device = 0; device < *count; device++) {
+        TRY(CHECK_CUDA(cudaGetDeviceProperties(&properties, device)));
+        memcpy(identities[device].bytes, properties.uuid.bytes, sizeof identities[device].bytes);
+    }
 done:
     return status;
 }
@@ -165,15 +153,13 @@ static void release_lane(const Lane *lane) {
         (void)cudaStreamDestroy(lane->stream);
 }
 
-Status cuda_context_start(int local_rank, int local_size, const char *precision,
-                          char description[CUDA_DESCRIPTION_BYTES]) {
+Status cuda_context_start(int device, const char *precision, char description[CUDA_DESCRIPTION_BYTES]) {
     Status status = STATUS_OK;
     CudaContext *context = &state.context;
     struct cudaDeviceProp properties;
     memset(&state, 0, sizeof state);
-    TRY(choose_device(local_rank, local_size, &context->device));
-    TRY(CHECK_CUDA(cudaSetDevice(context->device)));
-    TRY(CHECK_CUDA(cudaGetDeviceProperties(&properties, context->device)));
+    TRY(CHECK_CUDA(cudaSetDevice(device)));
+    TRY(CHECK_CUDA(cudaGetDeviceProperties(&properties, device)));
     context->multiprocessors = properties.multiProcessorCount;
     context->shared_bytes = properties.sharedMemPerBlockOptin;
     context->tf32 = strcmp(precision, "fp32") != 0;

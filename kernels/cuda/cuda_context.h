@@ -14,10 +14,9 @@
 extern "C" {
 #endif
 
-#include "core/status.h"
+#include "kernels/backend.h"
 
 typedef struct CudaContext {
-    int device;                 /* ordinal among the visible devices */
     cudaStream_t stream;        /* to launch on */
     struct cudnnContext *cudnn; /* a cudnnHandle_t, bound to `stream` */
     struct CudnnPlans *plans;   /* compiled convolutions, cudnn_plans.h */
@@ -26,17 +25,18 @@ typedef struct CudaContext {
     bool tf32;           /* float convolutions may use TF32 tensor cores (precisions tf32 and bf16) */
 } CudaContext;
 
-/* Takes the local_rank-th visible device for this process, creates its stream and cuDNN's handle and puts a
- * line for people into `description` ("NVIDIA H200, CUDA 13.0, cuDNN 9.19, bf16"). STATUS_FAILURE: no device,
- * fewer devices than ranks, or a library refused; nothing is held then. Called by the backend's start and
- * stop only. */
+/* Takes a visible device for this process, creates its streams and cuDNN's handles and puts a line for people
+ * into `description` ("NVIDIA H200, CUDA 13.0, cuDNN 9.19, bf16"). STATUS_FAILURE: no such device, or a
+ * library refused; nothing is held then. Called by the backend's start and stop only. */
 enum { CUDA_DESCRIPTION_BYTES = 320 };
-Status cuda_context_start(int local_rank, int local_size, const char *precision,
-                          char description[CUDA_DESCRIPTION_BYTES]);
+Status cuda_context_start(int device, const char *precision, char description[CUDA_DESCRIPTION_BYTES]);
 void cuda_context_stop(void);
 
 /* Whether a device is visible; prints nothing. */
 bool cuda_device_visible(void);
+
+/* The backend's `devices`. Takes none of them. */
+Status cuda_devices(DeviceIdentity *identities, int *count);
 
 /* The context of this process: valid between the backend's start and stop. Never NULL. */
 const CudaContext *cuda_context(void);

@@ -3,11 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "commands/places.h"
 #include "core/clock.h"
 #include "core/log.h"
-#include "core/team.h"
 #include "core/version.h"
 #include "io/metrics.h"
 #include "training/trainer.h"
@@ -57,50 +56,7 @@ static Status choose_precision(Session *session) {
                         session->backend->name, offered, config->train_precision);
 }
 
-/* Takes this rank's device. */
-static Status start_backend(const Session *session) {
-    BackendPlace place = {
-        .local_rank = comm_local_rank(session->comm),
-        .local_size = comm_local_size(session->comm),
-        .precision = session->arguments.config.train_precision,
-    };
-    return session->backend->start ? session->backend->start(&place) : STATUS_OK;
-}
-
-enum { KERNELS_BYTES = 17, BUILD_BYTES = SESSION_BUILD_BYTES + 384 + KERNELS_BYTES, HOST_BYTES = 64 };
-
-typedef struct RankPlace {
-    char host[HOST_BYTES];
-    TeamCores cores;
-} RankPlace;
-
-static void host_name(char host[HOST_BYTES]) {
-    memset(host, 0, HOST_BYTES);
-    if (gethostname(host, HOST_BYTES - 1) != 0)
-        snprintf(host, HOST_BYTES, "unknown");
-}
-
-/* This rank's cores divided among the ranks of its node that may run on them too: all of them where ranks are
- * not bound, none but itself where the launcher gave each its own. Collective. */
-static Status share_cores(const Session *session, int *threads) {
-    Status status = STATUS_OK;
-    int size = comm_size(session->comm), sharing = 0;
-    RankPlace mine, *all = NULL;
-    host_name(mine.host);
-    team_cores(&mine.cores);
-    TRY(ALLOCATE(&all, size));
-    TRY(comm_gather(session->comm, &mine, sizeof mine, all, session->root ? (size_t)size * sizeof mine : 0));
-    TRY(comm_broadcast(session->comm, all, (size_t)size * sizeof mine, 0));
-    for (int rank = 0; rank < size; rank++)
-        if (strcmp(all[rank].host, mine.host) == 0 && team_cores_overlap(&all[rank].cores, &mine.cores))
-            sharing++;
-    *threads = sharing > 0 ? team_cores_count(&mine.cores) / sharing : 1;
-    if (*threads < 1)
-        *threads = 1;
-done:
-    free(all);
-    return status;
-}
+enum { KERNELS_BYTES = 17, BUILD_BYTES = SESSION_BUILD_BYTES + 384 + KERNELS_BYTES };
 
 /* The key threads, else OMP_NUM_THREADS, else this rank's share of the cores. */
 static Status choose_threads(const Session *session, int *threads) {
@@ -130,26 +86,41 @@ done:
     return status;
 }
 
+/* Takes this rank's device. DDPM_MPI_SHARE_DEVICES=1 lets ranks share one, for tests. Collective. */
+static Status take_device(const Session *session, const RankPlace *places) {
+    Status status = STATUS_OK;
+    const char *variable = getenv("DDPM_MPI_SHARE_DEVICES");
+    const bool share = variable && strcmp(variable, "1") == 0;
+    BackendPlace place = {.precision = session->arguments.config.train_precision};
+    status = places_device(places, comm_rank(session->comm), share, &place.device);
+    TRY(comm_agree(session->comm, status));
+    if (session->backend->start)
+        status = session->backend->start(&place);
+    TRY(comm_agree(session->comm, status));
+done:
+    return status;
+}
+
 Status session_choose_device(Session *session) {
     Status status = STATUS_OK;
     const Config *config = &session->arguments.config;
-    int shared;
+    RankPlace *places = NULL;
     status_now(session->started);
     session->start_seconds = clock_seconds();
     status = choose_alone(session);
     TRY(comm_agree(session->comm, status));
-    TRY(share_cores(session, &shared));
+    TRY(places_gather(session->comm, session->backend, &places));
     if (session->threads == 0)
-        session->threads = shared;
+        session->threads = places_threads(places, comm_size(session->comm), comm_rank(session->comm));
     if (session->backend->max_workers && session->threads > session->backend->max_workers())
         session->threads = session->backend->max_workers();
-    status = start_backend(session);
-    TRY(comm_agree(session->comm, status));
+    TRY(take_device(session, places));
     CommDeviceOptions options = {.max_ctas = (int)config->train_nccl_max_ctas,
                                  .timeout_seconds = config->train_nccl_timeout_s};
     if (session->backend->stream)
         TRY(comm_attach_device(session->comm, session->backend->stream(), &options));
 done:
+    free(places);
     return status;
 }
 
@@ -299,7 +270,7 @@ Status session_provenance(const Session *session, const Network *network, char *
     *json = NULL;
     describe_kernels(network, kernels);
     describe_build(session, kernels, build);
-    host_name(host);
+    place_host(host);
     if (session->root) {
         TRY(ALLOCATE(&builds, (int64_t)size * BUILD_BYTES));
         TRY(ALLOCATE(&hosts, (int64_t)size * HOST_BYTES));

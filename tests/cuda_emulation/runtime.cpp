@@ -5,7 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <string>
+#include <unistd.h>
+#include <vector>
 
 #include <cuda_runtime_api.h>
 
@@ -52,9 +56,36 @@ const ErrorText &text_of(cudaError_t code) {
     fail("error %d has no text here", (int)code);
 }
 
+/* The numbers in the machine of the devices that this process sees: the first CUDA_EMULATION_DEVICES (1), of
+ * them those that CUDA_VISIBLE_DEVICES lists where it is set, in that order, up to the first that is none. */
+std::vector<int> visible_devices() {
+    const char *variable = getenv("CUDA_EMULATION_DEVICES"), *list = getenv("CUDA_VISIBLE_DEVICES");
+    const long count = variable ? atoi(variable) : 1;
+    std::vector<int> visible;
+    for (long device = 0; !list && device < count; device++)
+        visible.push_back((int)device);
+    while (list && *list) {
+        char *end;
+        long device = strtol(list, &end, 10);
+        if (end == list || device < 0 || device >= count)
+            break;
+        visible.push_back((int)device);
+        list = *end == ',' ? end + 1 : "";
+    }
+    return visible;
+}
+
 int device_count() {
-    const char *variable = getenv("CUDA_EMULATION_DEVICES");
-    return variable ? atoi(variable) : 1;
+    return (int)visible_devices().size();
+}
+
+/* Another one for every device of every host. */
+void set_uuid(cudaUUID_t *uuid, int device) {
+    char host[64] = "";
+    (void)gethostname(host, sizeof host - 1);
+    const size_t hash = std::hash<std::string>()(host);
+    memcpy(uuid->bytes, &hash, sizeof hash);
+    uuid->bytes[sizeof uuid->bytes - 1] = (char)device;
 }
 
 /* ---- work of the runtime's own ---- */
@@ -196,6 +227,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
         return report(cudaErrorInvalidDevice);
     memset(properties, 0, sizeof *properties);
     snprintf(properties->name, sizeof properties->name, "emulated device");
+    set_uuid(&properties->uuid, visible_devices()[(size_t)device]);
     properties->major = 9;
     properties->multiProcessorCount = MULTIPROCESSORS;
     properties->sharedMemPerBlock = SHARED_DEFAULT;

@@ -104,7 +104,7 @@ static void test_wrong_json(void) {
         {"{\"train\": {\"lrr\": 1}}", "F: unknown key train.lrr: did you mean train.lr?"},
         {"{\"train\": {\"bach\": 1}}", "F: unknown key train.bach: did you mean train.batch?"},
         {"{\"lr\": 1}", "F: unknown key lr: did you mean train.lr?"},
-        {"{\"train\": {\"xylophone\": 1}}", "F: unknown key train.xylophone (the README"},
+        {"{\"train\": {\"xylophone\": 1}}", "F: unknown key train.xylophone (ddpm_mpi --keys"},
         {"{\"train\": {\"a\\nb\": 1}}", "F: unknown key train.a?b"},
         {"{\"\": 1}", "F: unknown key"},
         {"{\"train.batch\": 1}", "F: train.batch: expected nested objects"},

@@ -289,7 +289,7 @@ void arguments_help(const CommandDescription *command, FILE *stream) {
     print_own_options(command, stream);
     print_common_options(command, stream);
     if (command->key_groups) {
-        fprintf(stream, "\nkeys for --set and --config (the README lists all):\n");
+        fprintf(stream, "\nkeys for --set and --config (ddpm_mpi --keys lists all):\n");
         for (int i = 0; i < CONFIG_KEY_COUNT; i++)
             if (in_groups(config_key(i)->path, command->key_groups))
                 print_key(stream, i);

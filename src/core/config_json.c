@@ -90,7 +90,7 @@ static Status unknown_key(const char *where, char *path) {
                             where, path);
     if (find_nearest(path, nearest))
         return status_error(STATUS_BAD_INPUT, "%s: unknown key %s: did you mean %s?", where, path, nearest);
-    return status_error(STATUS_BAD_INPUT, "%s: unknown key %s (the README lists all keys)", where, path);
+    return status_error(STATUS_BAD_INPUT, "%s: unknown key %s (ddpm_mpi --keys lists all keys)", where, path);
 }
 
 static bool is_group(const char *path) {

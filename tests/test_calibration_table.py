@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tools/calibration_table against a stand-in for the program, whose sweeps have numbers we choose: its table, its
-verdicts in both directions, and the part of README.md it replaces.
+verdicts in both directions, and the part of docs/calibration.md it replaces.
 
     tests/test_calibration_table.py TOOL"""
 import json
@@ -117,8 +117,8 @@ def test_missed(folder):
     expect(status == 0, f"within the tolerance: {text}")
 
 
-def test_readme(folder):
-    path = os.path.join(folder, "README.md")
+def test_docs(folder):
+    path = os.path.join(folder, "docs", "calibration.md")
     begin, end = "<!-- calibration: begin (written by tools/calibration_table) -->", "<!-- calibration: end -->"
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"before\n{begin}\nold\n{end}\nafter\n")
@@ -126,10 +126,10 @@ def test_readme(folder):
     for words, reason in [(("--quick", "--checkpoint", "some"), "found --quick"),
                           (("--priors", "gaussian", "--checkpoint", "some"), "left out are mixture, "),
                           ((), "left out are network")]:
-        status, text, table = run(folder, {}, *words, "--write-readme")
+        status, text, table = run(folder, {}, *words, "--write-docs")
         expect(status == 1 and reason in text and table is None, f"{words}: {text}")
     expect(open(path, encoding="utf-8").read() == old, "tables that are not measured are kept")
-    status, text, table = run(folder, {}, "--checkpoint", "some", "--write-readme")
+    status, text, table = run(folder, {}, "--checkpoint", "some", "--write-docs")
     lines = open(path, encoding="utf-8").read().split("\n")
     expect(status == 0 and lines[:2] == ["before", begin] and lines[-3:] == [end, "after", ""], f"{text} {lines}")
     # nine samplers each, but exact draws of the network
@@ -137,7 +137,7 @@ def test_readme(folder):
            sum(line.startswith(("| `", "| **`")) for line in lines) == 6 * 9 - 1, "the new tables are there")
     with open(path, "w", encoding="utf-8") as file:
         file.write("no markers\n")
-    status, text, _ = run(folder, {}, "--checkpoint", "some", "--write-readme")
+    status, text, _ = run(folder, {}, "--checkpoint", "some", "--write-docs")
     expect(status == 1 and "expected the lines" in text, text)
     expect(open(path, encoding="utf-8").read() == "no markers\n", "nothing is overwritten")
 
@@ -153,12 +153,13 @@ def test_errors(folder):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "docs"))
         os.mkdir(os.path.join(folder, "tools"))
         shutil.copy(sys.argv[1], os.path.join(folder, "tools", "calibration_table"))
         with open(os.path.join(folder, "program"), "w", encoding="utf-8") as file:
             file.write(STAND_IN)
         os.chmod(os.path.join(folder, "program"), 0o755)
-        for test in (test_good, test_missed, test_readme, test_errors):
+        for test in (test_good, test_missed, test_docs, test_errors):
             test(folder)
     print("FAILED" if failures else "ok")
     return 1 if failures else 0

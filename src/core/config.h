@@ -171,7 +171,7 @@ const char *config_value_plain(const Config *config, int index, char text[CONFIG
 enum { CONFIG_RANGE_SIZE = 160 };
 char *config_range_text(int index, char text[CONFIG_RANGE_SIZE]);
 
-/* The README's table: | Key | Default | Accepts | Meaning |. */
+/* The table of docs/configuration.md: | Key | Default | Accepts | Meaning |. */
 void config_print_table(FILE *stream);
 
 #endif

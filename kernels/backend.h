@@ -274,11 +274,6 @@ typedef struct Backend {
 
     const OpKernel *const *kernels; /* NULL-terminated; the first that matches a kind is used */
 
-    /* Optional: NULL means no. Whether the op's kernel takes the description's operands although some are
-     * parts of larger feature maps (op_check_parts). The answer depends on channels and types alone: the same
-     * with and without gradients, so that a network's output is. */
-    bool (*takes_parts)(const OpDescription *op);
-
     bool host_memory; /* the backend's memory is the host's: pointers may be followed on the CPU */
     Status (*allocate)(void **memory, size_t bytes); /* 64-byte aligned or better, zeroed */
     void (*release)(void *memory);

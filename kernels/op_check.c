@@ -139,12 +139,9 @@ done:
 /* What is added to a result is like it. */
 static Status check_addend(const OpDescription *op, const char *result) {
     Status status = STATUS_OK;
-    const int addend = op_input(op->kind, "addend");
     TRY(expect_optional(op, "addend", operand(op, result)));
-    if (present(op, "addend") && (op->input_types[addend] != op->output_types[0] ||
-                                  op_input_pitch(op, addend) != op_output_pitch(op, 0)))
-        FAIL(STATUS_BAD_INPUT, "%s: expected addend and %s of one element type and pitch", op_name(op->kind),
-             result);
+    if (present(op, "addend") && op->input_types[op_input(op->kind, "addend")] != op->output_types[0])
+        FAIL(STATUS_BAD_INPUT, "%s: expected addend and %s of one element type", op_name(op->kind), result);
 done:
     return status;
 }
@@ -213,35 +210,18 @@ done:
     return status;
 }
 
-/* What may be a part of a larger tensor: operands that are a row per sample, and, if `maps`, see
- * op_check_parts. */
-static bool may_have_pitch(const OpDescription *op, int index, bool input, bool maps) {
-    if (index == (input ? op_input(op->kind, "shift") : op_output(op->kind, "dshift")))
-        return true;
-    switch (maps ? op->kind : OP_KIND_COUNT) {
-    case OP_CONV2D:
-        return index == 0 || index == op_input(op->kind, "addend");
-    case OP_CONV2D_BACKWARD_PARAMETERS:
-    case OP_GROUP_NORM:
-    case OP_GROUP_NORM_BACKWARD:
-        return input && index == 0;
-    case OP_CONV_TRANSPOSE2D:
-        return !input && index == 0;
-    case OP_CONCAT:
-        return input && op->input_pitches[0] == op->outputs[0].d[3] &&
-               op->input_pitches[1] == op->outputs[0].d[3];
-    default:
-        return false;
-    }
+/* What may be a part of a larger tensor: operands that are a row per sample. */
+static bool may_have_pitch(const OpDescription *op, int index, bool input) {
+    return input ? index == op_input(op->kind, "shift") : index == op_output(op->kind, "dshift");
 }
 
-static Status check_pitches(const OpDescription *op, bool maps) {
+static Status check_pitches(const OpDescription *op) {
     for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS; k++) {
         bool input = k < OP_MAX_INPUTS;
         int index = input ? k : k - OP_MAX_INPUTS;
         int64_t pitch = input ? op->input_pitches[index] : op->output_pitches[index];
         int64_t channels = input ? op->inputs[index].d[3] : op->outputs[index].d[3];
-        if (pitch != 0 && pitch != channels && (pitch < channels || !may_have_pitch(op, index, input, maps)))
+        if (pitch != 0 && pitch != channels && (pitch < channels || !may_have_pitch(op, index, input)))
             return status_error(STATUS_BAD_INPUT,
                                 "%s: %s %d has %" PRId64 " channels every %" PRId64
                                 " elements, expected a whole tensor",
@@ -295,10 +275,5 @@ static Status check_kind(const OpDescription *op) {
 
 Status op_check(const OpDescription *op) {
     Status status = check_kind(op);
-    return status == STATUS_OK ? check_pitches(op, false) : status;
-}
-
-Status op_check_parts(const OpDescription *op) {
-    Status status = check_kind(op);
-    return status == STATUS_OK ? check_pitches(op, true) : status;
+    return status == STATUS_OK ? check_pitches(op) : status;
 }

@@ -11,9 +11,4 @@
  * what was found. Kernels may add limits of their own. */
 Status op_check(const OpDescription *op);
 
-/* The same, but what a network's concatenations join, and what it is made of and read by, may be parts too:
- * x, addend and y of conv2d, x of conv2d_backward_parameters, y of conv_transpose2d, x of group_norm and its
- * gradient, a and b of concat. For kernels that take them (Backend.takes_parts). */
-Status op_check_parts(const OpDescription *op);
-
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op_operands.h"
+#include "core/rng.h"
 
 typedef struct ConvolutionSize {
     bool transposed;
@@ -57,28 +57,6 @@ static const ConvolutionSize weights_alone[] = {
     {false, 3, 2, 6, 1, 1, 4, 2, 1},    {false, 3, 5, 3, 3, 7, 3, 1, 1},
     {false, 8, 7, 7, 24, 16, 1, 1, 0},  {false, 3, 28, 28, 8, 8, 4, 2, 1},
     {false, 3, 14, 14, 24, 8, 3, 1, 1}, {false, 1, 14, 14, 64, 64, 3, 1, 1},
-};
-
-/* Parts of larger feature maps: x, y and what is added to it. */
-typedef struct PartSize {
-    ConvolutionSize convolution;
-    bool addend;
-    int64_t x_more, y_more; /* channels that the larger maps have besides; 0: none */
-} PartSize;
-
-static const PartSize parts[] = {
-    {{false, 3, 7, 5, 16, 32, 3, 1, 1}, false, 8, 40},
-    {{false, 3, 7, 5, 16, 32, 3, 1, 1}, true, 0, 8},
-    {{false, 8, 7, 7, 24, 16, 1, 1, 0}, true, 8, 16},
-    {{false, 3, 5, 3, 1, 8, 3, 1, 1}, false, 0, 8},
-    {{false, 3, 5, 3, 1, 16, 4, 2, 2}, true, 0, 24},
-    {{false, 3, 28, 28, 8, 8, 4, 2, 1}, false, 24, 0},
-    {{false, 1, 14, 14, 64, 64, 3, 1, 1}, true, 64, 64},
-    {{true, 3, 7, 7, 8, 8, 4, 2, 1}, false, 0, 8},
-    {{true, 8, 7, 7, 24, 16, 4, 2, 1}, false, 0, 32},
-    /* whole vectors of floats, but not of bf16 */
-    {{false, 3, 5, 3, 8, 12, 3, 1, 1}, false, 4, 4},
-    {{true, 3, 3, 3, 8, 4, 4, 2, 1}, false, 0, 4},
 };
 
 static const NormSize norms[] = {
@@ -138,15 +116,6 @@ static const ConvolutionSize unet_sums[] = {
     {false, 8, 28, 28, 64, 64, 3, 1, 1},   {false, 8, 14, 14, 128, 128, 3, 1, 1},
     {false, 8, 7, 7, 256, 256, 3, 1, 1},   {false, 8, 28, 28, 128, 64, 1, 1, 0},
     {false, 8, 14, 14, 256, 128, 1, 1, 0},
-};
-
-static const PartSize unet_parts[] = {
-    {{false, 8, 28, 28, 64, 64, 3, 1, 1}, true, 0, 64},
-    {{false, 8, 14, 14, 128, 128, 3, 1, 1}, true, 0, 128},
-    {{false, 8, 28, 28, 64, 128, 4, 2, 1}, false, 64, 128},
-    {{false, 8, 14, 14, 128, 256, 4, 2, 1}, false, 128, 0},
-    {{true, 8, 7, 7, 256, 128, 4, 2, 1}, false, 0, 128},
-    {{true, 8, 14, 14, 128, 64, 4, 2, 1}, false, 0, 64},
 };
 
 static const ConvolutionSize unet_growing[] = {{false, 8, 28, 28, 64, 128, 4, 2, 1},
@@ -241,30 +210,6 @@ static void append_weight_alone(OpCases *cases, const ConvolutionSize *s) {
     cases->list[cases->count - 1] = *op; /* in place of the forward op */
 }
 
-/* The forward op and, where it reads a part, the gradient of its parameters. */
-static void append_parts(OpCases *cases, const PartSize *s) {
-    const ConvolutionSize *c = &s->convolution;
-    const int64_t x_pitch = s->x_more ? c->in + s->x_more : 0, y_pitch = s->y_more ? c->out + s->y_more : 0;
-    append_convolution(cases, c);
-    OpDescription *forward = &cases->list[cases->count - 3], *parameters = &cases->list[cases->count - 1];
-    forward->input_pitches[0] = parameters->input_pitches[0] = x_pitch;
-    forward->output_pitches[0] = y_pitch;
-    if (s->addend) {
-        int addend = op_input(forward->kind, "addend");
-        forward->inputs[addend] = forward->outputs[0];
-        forward->input_pitches[addend] = y_pitch;
-    }
-    cases->list[cases->count - 2] = *parameters; /* in place of backward data */
-    cases->count -= x_pitch ? 1 : 2;
-}
-
-/* x as a part of a larger tensor. */
-static void append_norm_maps(OpCases *cases, const NormSize *s) {
-    append_norm(cases, s);
-    for (int k = 1; k <= 2; k++)
-        cases->list[cases->count - k].input_pitches[0] = s->c + 8 * k;
-}
-
 /* shift and dshift as parts of larger tensors; in some cases without dbias. */
 static void append_norm_parts(OpCases *cases, const NormSize *s) {
     append_norm(cases, s);
@@ -340,10 +285,6 @@ Status op_cases_create(OpCases *cases) {
     for (int i = 0; i < COUNT(norms); i++)
         if (norms[i].shift)
             append_norm_parts(cases, &norms[i]);
-    for (int i = 0; i < COUNT(norms); i++)
-        append_norm_maps(cases, &norms[i]);
-    for (int i = 0; i < COUNT(parts); i++)
-        append_parts(cases, &parts[i]);
     for (int i = 0; i < COUNT(linears); i++)
         append_linear(cases, linears[i]);
     append_rest(cases);
@@ -371,8 +312,6 @@ Status op_cases_create_unet(OpCases *cases, int64_t samples) {
         append_sum(cases, &unet_sums[i]);
     for (int i = 0; i < COUNT(unet_growing); i++)
         append_growing(cases, &unet_growing[i]);
-    for (int i = 0; i < COUNT(unet_parts); i++)
-        append_parts(cases, &unet_parts[i]);
     for (int i = 0; i < COUNT(unet_norms); i++)
         append_norm(cases, &unet_norms[i]);
     append_linear(cases, dense);
@@ -392,18 +331,13 @@ const char *op_case_text(const OpDescription *op, char text[256]) {
         length +=
             snprintf(text + length, 256 - (size_t)length, " groups %d%s", a->groups, a->silu ? " silu" : "");
     for (int k = 0; k < OP_MAX_INPUTS + OP_MAX_OUTPUTS; k++) {
-        bool input = k < OP_MAX_INPUTS;
-        Shape s = input ? op->inputs[k] : op->outputs[k - OP_MAX_INPUTS];
-        int64_t pitch = input ? op_input_pitch(op, k) : op_output_pitch(op, k - OP_MAX_INPUTS);
-        char part[32] = "";
-        if (pitch != s.d[3])
-            snprintf(part, sizeof part, " of %" PRId64, pitch);
+        Shape s = k < OP_MAX_INPUTS ? op->inputs[k] : op->outputs[k - OP_MAX_INPUTS];
         if (k == OP_MAX_INPUTS)
             length += snprintf(text + length, 256 - (size_t)length, " ->");
-        if (s.d[0] && length < 215)
+        if (s.d[0] && length < 220)
             length += snprintf(text + length, 256 - (size_t)length,
-                               " (%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "%s)", s.d[0], s.d[1], s.d[2],
-                               s.d[3], part);
+                               " (%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ")", s.d[0], s.d[1], s.d[2],
+                               s.d[3]);
     }
     return text;
 }
@@ -441,6 +375,64 @@ int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTR
         bad[count++].outputs[rest].d[3] = 1;
     }
     return count;
+}
+
+/* Every operand name in ops.def. */
+static const char *const operand_names[] = {
+    "t",       "e",     "x",     "y",    "a",    "b",    "weight", "bias",   "dy",    "dx",     "dbias",
+    "dweight", "shift", "gamma", "beta", "mean", "rstd", "addend", "dgamma", "dbeta", "dshift", "dx_rest"};
+
+const char *op_input_name(OpKind kind, int index) {
+    for (int k = 0; k < COUNT(operand_names); k++)
+        if (op_input(kind, operand_names[k]) == index)
+            return operand_names[k];
+    return "?";
+}
+
+const char *op_output_name(OpKind kind, int index) {
+    for (int k = 0; k < COUNT(operand_names); k++)
+        if (op_output(kind, operand_names[k]) == index)
+            return operand_names[k];
+    return "?";
+}
+
+bool op_operand_is_parameter(const char *name) {
+    static const char *const parameters[] = {"weight", "bias", "gamma", "beta"};
+    for (int k = 0; k < COUNT(parameters); k++)
+        if (strcmp(name, parameters[k]) == 0 || (name[0] == 'd' && strcmp(name + 1, parameters[k]) == 0))
+            return true;
+    return false;
+}
+
+/* Timesteps are whole numbers; rstd is positive; SiLU meets numbers whose exp overflows a float. */
+static float input_value(const OpDescription *op, const char *name, float normal, int64_t i,
+                         float magnitude) {
+    static const float extremes[] = {-100, 100, -30, 30, 0, -0.0f};
+    if (strcmp(name, "t") == 0)
+        return floorf(fminf(fabsf(normal) * 120 * magnitude, 999));
+    if (strcmp(name, "gamma") == 0)
+        return 1 + 0.3f * normal;
+    if (strcmp(name, "weight") == 0 || strcmp(name, "bias") == 0 || strcmp(name, "beta") == 0)
+        return 0.5f * normal;
+    if (strcmp(name, "rstd") == 0)
+        return 0.5f + fabsf(normal);
+    if (op->kind == OP_SILU || op->kind == OP_SILU_BACKWARD)
+        return strcmp(name, "x") == 0 && i < COUNT(extremes) ? extremes[i] : 4 * normal * magnitude;
+    if (strcmp(name, "x") == 0 && op->attributes.groups)
+        return 0.7f + normal * magnitude; /* a mean to be removed */
+    return normal * magnitude;
+}
+
+void op_case_inputs(const OpDescription *op, uint64_t seed, float magnitude, float *const *in) {
+    for (int k = 0; k < op_input_count(op->kind); k++) {
+        int64_t count = shape_count(op->inputs[k]);
+        if (count == 0)
+            continue;
+        const char *name = op_input_name(op->kind, k);
+        rng_fill_normal(rng_key(seed, RNG_TEST, 0, (uint32_t)k), in[k], count);
+        for (int64_t i = 0; i < count; i++)
+            in[k][i] = input_value(op, name, in[k][i], i, magnitude);
+    }
 }
 
 /* Shape of the forward op's input `name`. */

@@ -1,4 +1,4 @@
-/* What test_ops runs: descriptions of every op in many sizes, and their printed form. */
+/* What test_ops runs: descriptions of every op in many sizes, input data for them, and their printed form. */
 #ifndef TESTS_OP_CASES_H
 #define TESTS_OP_CASES_H
 
@@ -25,5 +25,16 @@ int op_case_contradictions(const OpDescription *good, OpDescription bad[OP_CONTR
 
 /* The op whose gradient this is; false if it is not a gradient. */
 bool op_case_forward(const OpDescription *op, OpDescription *forward);
+
+/* Name of an operand: op.h has only the way from name to position. */
+const char *op_input_name(OpKind kind, int index);
+const char *op_output_name(OpKind kind, int index);
+
+/* True for operands shared by all samples: weight, bias, gamma, beta and their gradients. */
+bool op_operand_is_parameter(const char *name);
+
+/* Fills in[k] (caller's, shape_count(op->inputs[k]) floats; NULL where absent) with random values of the
+ * operand's usual range; activations are multiplied by `magnitude`. A pure function of its arguments. */
+void op_case_inputs(const OpDescription *op, uint64_t seed, float magnitude, float *const *in);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "op_cases.h"
-#include "op_operands.h"
 #include "op_precision.h"
 #include "op_rig.h"
 #include "op_truth.h"
@@ -113,8 +112,6 @@ int op_copies(const char *backend_name, const char *precision_name, int64_t samp
             continue;
         op_precision_describe(&precision, &c.few);
         op_precision_describe(&precision, &c.many);
-        if (!op_rig_takes(backend, &c.many))
-            continue;
         TRY(check_op(backend, &c));
         failed += !(c.worst <= 1);
         checked++;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "kernels/bf16.h"
-#include "op_operands.h"
+#include "op_cases.h"
 
 /* Multiples of FLT_EPSILON sqrt(length) size (see op_truth.h); the mean error of a sum of floats is at 0.35,
  * and 4 allows the largest of 10^5 elements as well as short sums whose terms are themselves rounded. */

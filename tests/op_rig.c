@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "kernels/bf16.h"
-#include "kernels/op_check.h"
-#include "op_operands.h"
+#include "op_cases.h"
 
 /* A NaN, as a float and as two bf16, so that reading it shows in the result; with a payload no arithmetic
  * makes, so that writing shows too. */
@@ -139,10 +138,6 @@ static Status guarded_check(const Backend *backend, Guarded *g, const char *name
         FAIL(STATUS_FAILURE, "%s: an input was changed", name);
 done:
     return status;
-}
-
-bool op_rig_takes(const Backend *backend, const OpDescription *op) {
-    return op_check(op) == STATUS_OK || (backend->takes_parts && backend->takes_parts(op));
 }
 
 Status op_rig_prepare(const Backend *backend, const OpDescription *description, PreparedOp *op) {

@@ -12,9 +12,6 @@ typedef struct OpTensors {
 Status op_tensors_create(OpTensors *tensors, const OpDescription *op);
 void op_tensors_release(OpTensors *tensors);
 
-/* Whether the backend takes the op: not all take parts of larger feature maps (Backend.takes_parts). */
-bool op_rig_takes(const Backend *backend, const OpDescription *op);
-
 /* Prepares the backend's kernel for the op; release with op_rig_release, also after a failure. */
 Status op_rig_prepare(const Backend *backend, const OpDescription *description, PreparedOp *op);
 void op_rig_release(PreparedOp *op);

@@ -221,7 +221,6 @@ static int add_convolutions(int64_t batch, const char *precision, AutodiffTarget
     options = unet_options(&config, batch, IMAGE_PIXELS, IMAGE_PIXELS);
     CHECK_OK(graph_create(&graph));
     CHECK_OK(unet_build_differentiable(graph, &options, target));
-    CHECK_OK(graph_join_in_place(graph, cuda_takes_parts));
     for (int n = 0; n < graph->node_count; n++) {
         const OpDescription *op = &graph->nodes[n].op;
         CudnnConvolution convolution, alone;
@@ -267,34 +266,6 @@ static void test_refused_epilogue(CudnnDevice descriptor, CudnnConvolution convo
     convolution.epilogue = CUDNN_ADDS_BIAS;
     CHECK_ERROR(cudnn_problem_create(&problem, &convolution, descriptor), STATUS_FAILURE, "than forward");
     CHECK(!problem);
-}
-
-/* Parts of larger maps, of as few vectors as may be (Backend.takes_parts), and what is added to them. */
-static void test_parts(CudnnDevice descriptor) {
-    Totals totals = {0};
-    for (int type = DATA_F32; type <= DATA_BF16; type++)
-        for (int pass = CUDNN_PASS_FORWARD; pass <= CUDNN_PASS_BACKWARD_WEIGHTS; pass++)
-            for (int adds = CUDNN_ADDS_NOTHING; adds <= CUDNN_ADDS_ADDEND_AND_BIAS; adds++) {
-                const int64_t vector = 16 / data_type_bytes((DataType)type);
-                CudnnConvolution part = {.pass = pass,
-                                         .epilogue = adds,
-                                         .samples = 3,
-                                         .large_h = 6,
-                                         .large_w = 10,
-                                         .large_c = vector,
-                                         .small_h = 3,
-                                         .small_w = 5,
-                                         .small_c = 3 * vector,
-                                         .large_pitch = 3 * vector,
-                                         .small_pitch = pass == CUDNN_PASS_FORWARD ? 4 * vector : 0,
-                                         .kernel = 4,
-                                         .stride = 2,
-                                         .pad = 1,
-                                         .type = type,
-                                         .weights_type = type};
-                if (pass == CUDNN_PASS_FORWARD || adds == CUDNN_ADDS_NOTHING)
-                    test_convolution(&part, descriptor, false, &totals);
-            }
 }
 
 /* Sizes that no tensor core likes. */
@@ -352,7 +323,6 @@ int main(void) {
             for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++)
                 test_network(&devices[d], descriptor, batches[b], precisions[p]);
         test_odd_sizes(descriptor);
-        test_parts(descriptor);
         cudnn_device_release(descriptor);
     }
     return test_result();

@@ -11,7 +11,6 @@
 #include "op_cases.h"
 #include "op_copies.h"
 #include "op_emulation.h"
-#include "op_operands.h"
 #include "op_perf.h"
 #include "op_precision.h"
 #include "op_rig.h"
@@ -428,12 +427,6 @@ static void check_backend(const Backend *backend, const OpPrecision *precision, 
         op_precision_describe(precision, &op);
         if (tally[op.kind].cases == 0)
             check_refusals(backend, &op);
-        if (!op_rig_takes(backend, &op)) {
-            PreparedOp prepared;
-            CHECK_ERROR(op_rig_prepare(backend, &op, &prepared), STATUS_BAD_INPUT, "expected a whole tensor");
-            op_rig_release(&prepared);
-            continue;
-        }
         run_trial(backend, precision, &op, &tally[op.kind]);
     }
     for (int kind = 0; kind < OP_KIND_COUNT; kind++) {

@@ -120,7 +120,6 @@ static const Backend backend = {
     .side_end = cuda_side_end,
     .side_join = cuda_side_join,
     .kernels = kernels,
-    .takes_parts = cuda_takes_parts,
     .host_memory = false,
     .allocate = cuda_allocate,
     .release = cuda_release,

@@ -19,6 +19,7 @@
 #include "kernels/cuda/cudnn_plans.h"
 #include "kernels/cuda/kernels_cuda.h"
 #include "kernels/cuda/single_channel.h"
+#include "kernels/op_check.h"
 
 enum { BLOCK_ALIGNMENT = 256 };
 
@@ -65,10 +66,6 @@ static Shape operand_shape(const OpDescription *op, Operand operand) {
     return operand.side == SIDE_INPUT ? op->inputs[operand.index] : op->outputs[operand.index];
 }
 
-static int64_t operand_pitch(const OpDescription *op, Operand operand) {
-    return operand.side == SIDE_INPUT ? op->input_pitches[operand.index] : op->output_pitches[operand.index];
-}
-
 static DataType operand_type(const OpDescription *op, Operand operand) {
     return operand.side == SIDE_INPUT ? op->input_types[operand.index] : op->output_types[operand.index];
 }
@@ -104,8 +101,6 @@ bool convolution_from_op(const OpDescription *op, bool tf32, CudnnConvolution *c
         .small_h = small.d[1],
         .small_w = small.d[2],
         .small_c = small.d[3],
-        .large_pitch = operand_pitch(op, pass->large),
-        .small_pitch = operand_pitch(op, pass->small),
         .kernel = op->attributes.kernel,
         .stride = op->attributes.stride,
         .pad = op->attributes.pad,
@@ -190,7 +185,7 @@ static Status prepare(PreparedOp *op) {
     Status status = STATUS_OK;
     const CudaContext *context = cuda_context();
     State *state = NULL;
-    TRY(cuda_check_op(&op->description));
+    TRY(op_check(&op->description));
     if (single_channel_wants(&op->description) && accumulates(&op->description))
         FAIL(STATUS_BAD_INPUT, "%s: addend found, expected none where one side has a single channel",
              op_name(op->description.kind));
@@ -245,8 +240,8 @@ static Status run_data(const PreparedOp *op, const void *const *inputs, void *co
     };
     TRY(cudnn_plan_run(state->plan, cuda_context()->cudnn, &tensors, aligned(scratch)));
     if (pass->bias && state->plan->epilogue == CUDNN_ADDS_NOTHING)
-        TRY(cuda_add_to_convolution(outputs[0], op_output_pitch(&op->description, 0), state->convolution.type,
-                                    tensors.addend, tensors.bias, pixel_count(y), y.d[3]));
+        TRY(cuda_add_to_convolution(outputs[0], state->convolution.type, tensors.addend, tensors.bias,
+                                    pixel_count(y), y.d[3]));
 done:
     return status;
 }
@@ -273,8 +268,8 @@ static Status run_single_channel(const PreparedOp *op, const void *const *inputs
     Shape y = op->description.outputs[0];
     TRY(single_channel_run(op, inputs, outputs));
     if (addend)
-        TRY(cuda_add_to_convolution(outputs[0], op_output_pitch(&op->description, 0),
-                                    op->description.output_types[0], addend, NULL, pixel_count(y), y.d[3]));
+        TRY(cuda_add_to_convolution(outputs[0], op->description.output_types[0], addend, NULL, pixel_count(y),
+                                    y.d[3]));
 done:
     return status;
 }

@@ -15,29 +15,26 @@ __device__ int64_t item_step() {
     return (int64_t)gridDim.x * OPS_THREADS;
 }
 
-/* row_vectors: of the channels, so of the bias; rows of y and addend are `pitch` vectors apart. */
+/* bias: as the channels, in vectors. */
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(OPS_THREADS)
-    add_to_rows(T *y, int64_t pitch, const T *addend, const T *bias, int64_t vectors, unsigned row_vectors) {
+    add_to_rows(T *y, const T *addend, const T *bias, int64_t vectors, int64_t row_vectors) {
     for (int64_t at = first_item(); at < vectors; at += item_step()) {
-        /* fewer than 2^31 elements: the index fits */
-        const unsigned row = (unsigned)at / row_vectors, column = (unsigned)at - row * row_vectors;
-        const int64_t place = row * pitch + column;
         float sum[WIDTH], added[WIDTH];
-        Access<T, WIDTH>::unpack(reinterpret_cast<typename Access<T, WIDTH>::Raw *>(y)[place], sum);
+        Access<T, WIDTH>::unpack(reinterpret_cast<typename Access<T, WIDTH>::Raw *>(y)[at], sum);
         if (addend) {
-            load<T, WIDTH>(addend, place, added);
+            load<T, WIDTH>(addend, at, added);
 #pragma unroll
             for (int i = 0; i < WIDTH; i++)
                 sum[i] += added[i];
         }
         if (bias) {
-            load<T, WIDTH>(bias, column, added);
+            load<T, WIDTH>(bias, at % row_vectors, added);
 #pragma unroll
             for (int i = 0; i < WIDTH; i++)
                 sum[i] += added[i];
         }
-        store<T, WIDTH>(y, place, sum);
+        store<T, WIDTH>(y, at, sum);
     }
 }
 
@@ -108,12 +105,11 @@ __global__ void __launch_bounds__(OPS_THREADS) fill_random(T *values, int64_t co
 }
 
 template <typename T, int WIDTH>
-Status launch_add(Elements<T, WIDTH>, void *y, int64_t pitch, const void *addend, const void *bias,
-                  int64_t pixels, int64_t channels) {
+Status launch_add(Elements<T, WIDTH>, void *y, const void *addend, const void *bias, int64_t pixels,
+                  int64_t channels) {
     int64_t vectors = pixels * channels / WIDTH;
     return cuda_launch("add_to_convolution", add_to_rows<T, WIDTH>, ops_loop_blocks(vectors), OPS_THREADS, 0,
-                       (T *)y, pitch / WIDTH, (const T *)addend, (const T *)bias, vectors,
-                       (unsigned)(channels / WIDTH));
+                       (T *)y, (const T *)addend, (const T *)bias, vectors, channels / WIDTH);
 }
 
 template <typename T, int WIDTH>
@@ -126,10 +122,10 @@ Status launch_sum_chunks(Elements<T, WIDTH>, const void *values, float *partial,
 
 } // namespace
 
-Status cuda_add_to_convolution(void *y, int64_t pitch, DataType type, const void *addend, const void *bias,
-                               int64_t pixels, int64_t channels) {
+Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
+                               int64_t channels) {
     return for_elements(type == DATA_BF16, vector_of(type, channels) > 1, [=](auto elements) {
-        return launch_add(elements, y, pitch, addend, bias, pixels, channels);
+        return launch_add(elements, y, addend, bias, pixels, channels);
     });
 }
 

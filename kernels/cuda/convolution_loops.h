@@ -15,10 +15,9 @@ extern "C" {
 #include "kernels/op.h"
 
 /* y[pixel, c] += addend[pixel, c] + bias[c], rounded once; either may be NULL. y and addend (pixels,
- * channels), 16-byte aligned, and bias (channels) are of `type`. `pitch`: elements from one pixel of y, and
- * of addend, to the next; where it is not `channels`, both are multiples of 16 bytes. */
-Status cuda_add_to_convolution(void *y, int64_t pitch, DataType type, const void *addend, const void *bias,
-                               int64_t pixels, int64_t channels);
+ * channels), 16-byte aligned, and bias (channels) are of `type`. */
+Status cuda_add_to_convolution(void *y, DataType type, const void *addend, const void *bias, int64_t pixels,
+                               int64_t channels);
 
 /* sums[chunk, c] = sum of values[pixel, c] over the chunk's pixels, in an order that depends on type, pixels
  * and channels alone; values 16-byte aligned, sums (cuda_pixel_chunks, channels). */

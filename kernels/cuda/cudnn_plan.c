@@ -53,24 +53,16 @@ static cudnnDataType_t data_type(DataType type) {
     return type == DATA_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
-int64_t cudnn_large_pitch(const CudnnConvolution *c) {
-    return c->large_pitch ? c->large_pitch : c->large_c;
-}
-
-int64_t cudnn_small_pitch(const CudnnConvolution *c) {
-    return c->small_pitch ? c->small_pitch : c->small_c;
-}
-
 /* Those with ids from ID_PARTIAL are not stored. Dimensions in cuDNN's order (outer, channels, height,
  * width), memory in ours (outer, height, width, channels). */
 static Status tensor_create(cudnnBackendDescriptor_t *tensor, int64_t id, DataType type, int64_t outer,
-                            int64_t height, int64_t width, int64_t channels, int64_t pitch) {
+                            int64_t height, int64_t width, int64_t channels) {
     Status status = STATUS_OK;
     cudnnDataType_t element = data_type(type);
     bool is_virtual = id >= ID_PARTIAL;
     int64_t alignment = TENSOR_ALIGNMENT;
     int64_t dims[TENSOR_DIMS] = {outer, channels, height, width};
-    int64_t strides[TENSOR_DIMS] = {height * width * pitch, 1, width * pitch, pitch};
+    int64_t strides[TENSOR_DIMS] = {height * width * channels, 1, width * channels, channels};
     TRY(cudnn_descriptor_create(tensor, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
     CUDNN_SET(*tensor, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &element);
@@ -170,10 +162,10 @@ static Status addition_create(CudnnProblem *problem, int k) {
     cudnnBackendDescriptor_t result = last ? problem->small : problem->partial[k + 1];
     float one = 1;
     if (last)
-        TRY(tensor_create(&problem->added[k], ID_BIAS, c->type, 1, 1, 1, c->small_c, c->small_c));
+        TRY(tensor_create(&problem->added[k], ID_BIAS, c->type, 1, 1, 1, c->small_c));
     else
         TRY(tensor_create(&problem->added[k], ID_ADDEND, c->type, c->samples, c->small_h, c->small_w,
-                          c->small_c, cudnn_small_pitch(c)));
+                          c->small_c));
     TRY(cudnn_descriptor_create(operation, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
     CUDNN_SET(*operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
               &addition);
@@ -199,7 +191,7 @@ static Status operations_create(CudnnProblem *problem) {
         FAIL(STATUS_FAILURE, "additions to another pass than forward");
     for (int k = 0; k < additions; k++)
         TRY(tensor_create(&problem->partial[k], ID_PARTIAL + k, DATA_F32, c->samples, c->small_h, c->small_w,
-                          c->small_c, c->small_c));
+                          c->small_c));
     TRY(convolution_create(problem));
     if (additions > 0) {
         TRY(cudnn_descriptor_create(&problem->addition, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
@@ -226,12 +218,10 @@ Status cudnn_problem_create(CudnnProblem **out, const CudnnConvolution *convolut
     TRY(ALLOCATE(&problem, 1));
     problem->convolution = *convolution;
     problem->device = device;
-    TRY(tensor_create(&problem->large, ID_LARGE, c->type, c->samples, c->large_h, c->large_w, c->large_c,
-                      cudnn_large_pitch(c)));
-    TRY(tensor_create(&problem->small, ID_SMALL, c->type, c->samples, c->small_h, c->small_w, c->small_c,
-                      cudnn_small_pitch(c)));
+    TRY(tensor_create(&problem->large, ID_LARGE, c->type, c->samples, c->large_h, c->large_w, c->large_c));
+    TRY(tensor_create(&problem->small, ID_SMALL, c->type, c->samples, c->small_h, c->small_w, c->small_c));
     TRY(tensor_create(&problem->weights, ID_WEIGHTS, c->weights_type, c->small_c, c->kernel, c->kernel,
-                      c->large_c, c->large_c));
+                      c->large_c));
     TRY(geometry_create(problem));
     TRY(operations_create(problem));
     *out = problem;
@@ -402,16 +392,6 @@ done:
     return status;
 }
 
-enum { MAP_BYTES = 32 }; /* the product of the first three is less than 2^31 (op_check.h) */
-
-static const char *map_text(int64_t height, int64_t width, int64_t channels, int64_t pitch,
-                            char text[MAP_BYTES]) {
-    int length = snprintf(text, MAP_BYTES, "%" PRId64 "x%" PRId64 "x%" PRId64, height, width, channels);
-    if (pitch != channels)
-        snprintf(text + length, (size_t)(MAP_BYTES - length), "/%" PRId64, pitch);
-    return text;
-}
-
 void cudnn_convolution_name(const CudnnConvolution *c, char name[CUDNN_NAME_BYTES]) {
     static const char *const passes[] = {[CUDNN_PASS_FORWARD] = "forward",
                                          [CUDNN_PASS_BACKWARD_DATA] = "backward_data",
@@ -420,11 +400,10 @@ void cudnn_convolution_name(const CudnnConvolution *c, char name[CUDNN_NAME_BYTE
     static const char *const epilogues[] = {[CUDNN_ADDS_NOTHING] = "",
                                             [CUDNN_ADDS_BIAS] = " + bias",
                                             [CUDNN_ADDS_ADDEND_AND_BIAS] = " + addend + bias"};
-    char large[MAP_BYTES], small[MAP_BYTES];
-    snprintf(name, CUDNN_NAME_BYTES, "%s n%" PRId64 " large %s small %s k%d s%d p%d %s weights %s%s%s%s",
-             passes[c->pass], c->samples,
-             map_text(c->large_h, c->large_w, c->large_c, cudnn_large_pitch(c), large),
-             map_text(c->small_h, c->small_w, c->small_c, cudnn_small_pitch(c), small), c->kernel, c->stride,
-             c->pad, types[c->type], types[c->weights_type], c->tf32 ? " tf32" : "",
-             c->accumulate ? " accumulate" : "", epilogues[c->epilogue]);
+    snprintf(name, CUDNN_NAME_BYTES,
+             "%s n%" PRId64 " large %" PRId64 "x%" PRId64 "x%" PRId64 " small %" PRId64 "x%" PRId64
+             "x%" PRId64 " k%d s%d p%d %s weights %s%s%s%s",
+             passes[c->pass], c->samples, c->large_h, c->large_w, c->large_c, c->small_h, c->small_w,
+             c->small_c, c->kernel, c->stride, c->pad, types[c->type], types[c->weights_type],
+             c->tf32 ? " tf32" : "", c->accumulate ? " accumulate" : "", epilogues[c->epilogue]);
 }

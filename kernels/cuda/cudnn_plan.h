@@ -38,8 +38,7 @@ typedef enum CudnnPass {
 typedef enum CudnnEpilogue {
     CUDNN_ADDS_NOTHING,
     CUDNN_ADDS_BIAS,            /* (small_c) */
-    CUDNN_ADDS_ADDEND_AND_BIAS, /* addend: as the small tensor, also in its pitch: else there are no engines
-                                 */
+    CUDNN_ADDS_ADDEND_AND_BIAS, /* addend: as the small tensor */
 } CudnnEpilogue;
 
 typedef struct CudnnConvolution {
@@ -48,16 +47,12 @@ typedef struct CudnnConvolution {
     int64_t samples;
     int64_t large_h, large_w, large_c;
     int64_t small_h, small_w, small_c;
-    int64_t large_pitch, small_pitch; /* elements from a pixel's channels to the next one's; 0: as channels */
     int kernel, stride, pad;
     DataType type;         /* of the large and the small tensor, addend and bias */
     DataType weights_type; /* of the weights, or of their gradient */
     bool tf32;             /* float products may be computed by TF32 tensor cores */
     bool accumulate;       /* backward data: the result is added to what the large tensor holds */
 } CudnnConvolution;
-
-int64_t cudnn_large_pitch(const CudnnConvolution *convolution);
-int64_t cudnn_small_pitch(const CudnnConvolution *convolution);
 
 /* A device as cuDNN's heuristics and compilers see it: a finalised backend descriptor. */
 typedef void *CudnnDevice;
@@ -126,8 +121,8 @@ typedef struct CudnnTensors {
 Status cudnn_plan_run(const CudnnPlan *plan, struct cudnnContext *handle, const CudnnTensors *tensors,
                       void *workspace);
 
-/* "forward n128 large 28x28x64 small 28x28x64/128 k3 s1 p1 bf16 weights bf16 + addend + bias": names a
- * convolution in files and messages; /128 is a pitch. */
+/* "forward n128 large 28x28x64 small 28x28x64 k3 s1 p1 bf16 weights bf16 + addend + bias": names a
+ * convolution in files and messages. */
 enum { CUDNN_NAME_BYTES = 160 };
 void cudnn_convolution_name(const CudnnConvolution *convolution, char name[CUDNN_NAME_BYTES]);
 

@@ -91,14 +91,14 @@ done:
 static Status rig_create(Rig *rig, const CudnnConvolution *c, const CudnnPlan *plans, int count) {
     Status status = STATUS_OK;
     size_t workspace = 0;
-    const int64_t large = c->samples * c->large_h * c->large_w * cudnn_large_pitch(c);
-    const int64_t small = c->samples * c->small_h * c->small_w * cudnn_small_pitch(c);
+    const int64_t small = c->samples * c->small_h * c->small_w * c->small_c;
     enum { SEED_LARGE = 1, SEED_WEIGHTS, SEED_SMALL, SEED_BIAS, SEED_ADDEND };
     rig->convolution = c;
     for (int i = 0; i < count; i++)
         if (plans[i].workspace_bytes > workspace)
             workspace = plans[i].workspace_bytes;
-    TRY(random_tensor(&rig->tensors.large, c->type, large, SEED_LARGE));
+    TRY(random_tensor(&rig->tensors.large, c->type, c->samples * c->large_h * c->large_w * c->large_c,
+                      SEED_LARGE));
     TRY(random_tensor(&rig->tensors.small, c->type, small, SEED_SMALL));
     if (c->epilogue != CUDNN_ADDS_NOTHING)
         TRY(random_tensor(&rig->tensors.bias, c->type, c->small_c, SEED_BIAS));
@@ -142,7 +142,7 @@ static Status queue_runs(void *context) {
     for (int i = 0; i < runs->times; i++) {
         TRY(cudnn_plan_run(runs->plan, runs->plans->handle, t, runs->rig->workspace));
         if (runs->plan->epilogue != c->epilogue)
-            TRY(cuda_add_to_convolution(t->small, cudnn_small_pitch(c), c->type, t->addend, t->bias,
+            TRY(cuda_add_to_convolution(t->small, c->type, t->addend, t->bias,
                                         c->samples * c->small_h * c->small_w, c->small_c));
     }
 done:

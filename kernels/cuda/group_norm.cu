@@ -12,27 +12,15 @@ namespace {
 
 enum { AHEAD = 4, BACKWARD_AHEAD = 2 }; /* pixels that a thread loads before it uses them */
 
-/* Where a thread's channels are in a tensor: access numbers. */
-struct Rows {
-    int64_t base; /* at pixel 0 */
-    int stride;   /* from one pixel to the next */
-};
-
 /* What a block and a thread work on. */
 struct Place {
     int sample, first_channel, lane, row;
     bool active;
-    Rows x, other; /* x, and the tensors without a pitch of their own */
+    int64_t base; /* access number of this thread's channels at pixel 0 */
+    int stride;   /* accesses per pixel of the whole tensor */
 };
 
-template <int V> __device__ Rows rows_of(const GroupNormPlan &plan, const Place &place, int64_t pitch) {
-    Rows rows;
-    rows.stride = (int)(pitch / V);
-    rows.base = (int64_t)place.sample * plan.pixels * rows.stride + place.first_channel / V + place.lane;
-    return rows;
-}
-
-template <int V> __device__ Place place_of(const GroupNormPlan &plan, int64_t x_pitch) {
+template <int V> __device__ Place place_of(const GroupNormPlan &plan) {
     Place place;
     int thread = (int)threadIdx.x, block = (int)blockIdx.x;
     place.sample = block / plan.splits;
@@ -40,8 +28,8 @@ template <int V> __device__ Place place_of(const GroupNormPlan &plan, int64_t x_
     place.lane = lane_of(plan.map, thread);
     place.row = row_of(plan.map, thread);
     place.active = place.row < plan.map.rows;
-    place.x = rows_of<V>(plan, place, x_pitch);
-    place.other = rows_of<V>(plan, place, plan.channels);
+    place.stride = plan.channels / V;
+    place.base = (int64_t)place.sample * plan.pixels * place.stride + place.first_channel / V + place.lane;
     return place;
 }
 
@@ -53,18 +41,18 @@ __device__ void load_x(const GroupNormPlan &plan, const Place &place, const T *x
     if (STAGED)
         Access<T, V>::unpack(reinterpret_cast<const Raw *>(shared)[pixel * plan.map.lanes + place.lane], v);
     else
-        load<T, V>(x, place.x.base + (int64_t)pixel * place.x.stride, v);
+        load<T, V>(x, place.base + (int64_t)pixel * place.stride, v);
 }
 
 /* The thread's next COUNT pixels from `first` on, loaded before any is used: without exits between the loads,
  * which would wait for one another, behind the last pixel that one again. */
 template <typename T, int V, int COUNT>
-__device__ void load_ahead(const GroupNormPlan &plan, const Rows &rows, const T *from, int first,
+__device__ void load_ahead(const GroupNormPlan &plan, const Place &place, const T *x, int first,
                            typename Access<T, V>::Raw (&raw)[COUNT]) {
 #pragma unroll
     for (int k = 0; k < COUNT; k++) {
         const int pixel = min(first + k * plan.map.rows, plan.pixels - 1);
-        raw[k] = load_raw<T, V>(from, rows.base + (int64_t)pixel * rows.stride);
+        raw[k] = load_raw<T, V>(x, place.base + (int64_t)pixel * place.stride);
     }
 }
 
@@ -96,7 +84,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
     float *statistic = reinterpret_cast<float *>(shared + plan.group_offset);
     const T *x = static_cast<const T *>(tensors.x);
     T *y = static_cast<T *>(tensors.y);
-    const Place place = place_of<V>(plan, tensors.x_pitch);
+    const Place place = place_of<V>(plan);
     const int channel = place.lane * V; /* within the block */
     const float count = (float)plan.pixels * (float)plan.width;
 
@@ -115,7 +103,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
         }
         for (int first = place.row; first < plan.pixels; first += AHEAD * plan.map.rows) {
             Raw raw[AHEAD];
-            load_ahead<T, V>(plan, place.x, x, first, raw);
+            load_ahead<T, V>(plan, place, x, first, raw);
 #pragma unroll
             for (int k = 0; k < AHEAD; k++) {
                 const int pixel = first + k * plan.map.rows;
@@ -177,7 +165,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
             if (silu)
                 v[i] *= sigmoid_for<T>(v[i]);
         }
-        store<T, V>(y, place.other.base + (int64_t)pixel * place.other.stride, v);
+        store<T, V>(y, place.base + (int64_t)pixel * place.stride, v);
     }
 }
 
@@ -351,7 +339,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
         channel_arrays(reinterpret_cast<float *>(shared + plan.channel_offset), plan.block_channels);
     const T *x = static_cast<const T *>(tensors.x), *dy = static_cast<const T *>(tensors.dy);
     const T *addend = static_cast<const T *>(tensors.addend);
-    const Place place = place_of<V>(plan, tensors.x_pitch);
+    const Place place = place_of<V>(plan);
     const int channel = place.lane * V, plane = plan.pixels * plan.map.lanes;
     fill_channel_arrays(arrays, plan, place, tensors);
 
@@ -365,8 +353,8 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     if (place.active) {
         for (int first = place.row; first < plan.pixels; first += BACKWARD_AHEAD * plan.map.rows) {
             Raw x_raw[BACKWARD_AHEAD], dy_raw[BACKWARD_AHEAD];
-            load_ahead<T, V>(plan, place.x, x, first, x_raw);
-            load_ahead<T, V>(plan, place.other, dy, first, dy_raw);
+            load_ahead<T, V>(plan, place, x, first, x_raw);
+            load_ahead<T, V>(plan, place, dy, first, dy_raw);
 #pragma unroll
             for (int k = 0; k < BACKWARD_AHEAD; k++) {
                 float xhat[V], slope[V];
@@ -404,7 +392,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     for (int start = place.row; start < plan.pixels; start += BACKWARD_AHEAD * plan.map.rows) {
         Raw addend_raw[BACKWARD_AHEAD];
         if (addend)
-            load_ahead<T, V>(plan, place.other, addend, start, addend_raw);
+            load_ahead<T, V>(plan, place, addend, start, addend_raw);
 #pragma unroll
         for (int k = 0; k < BACKWARD_AHEAD; k++) {
             float xhat[V], slope[V], extra[V] = {}, gamma[V], rstd[V], first[V], second[V];
@@ -418,7 +406,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
             if (STAGED) {
                 load_slope<V>(staged_slope, pixel * plan.map.lanes + place.lane, plane, slope);
             } else {
-                load<T, V>(dy, place.other.base + (int64_t)pixel * place.other.stride, slope);
+                load<T, V>(dy, place.base + (int64_t)pixel * place.stride, slope);
                 if (silu)
                     slope_through<T, V>(arrays, channel, xhat, slope);
             }

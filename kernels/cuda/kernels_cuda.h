@@ -6,10 +6,6 @@
 
 #include "kernels/backend.h"
 
-/* Backend.takes_parts; and the shape rules for every kernel's `prepare`, with such parts. (ops_cuda.c) */
-bool cuda_takes_parts(const OpDescription *op);
-Status cuda_check_op(const OpDescription *op);
-
 /* Convolutions: cuDNN, or loops of our own where one side has a single channel. (convolution_cudnn.c) */
 extern const OpKernel kernel_cudnn_conv2d;
 extern const OpKernel kernel_cudnn_conv2d_backward_data;

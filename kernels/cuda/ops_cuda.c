@@ -6,32 +6,7 @@
 #include "kernels/cuda/cuda_context.h"
 #include "kernels/cuda/kernels_cuda.h"
 #include "kernels/cuda/ops_launch.h"
-#include "kernels/cuda/single_channel.h"
 #include "kernels/op_check.h"
-
-/* Of a part, every pixel's channels must begin and end where the vectors do that cuDNN's kernels and ours
- * read and write. */
-static bool whole_vectors(Shape shape, int64_t pitch, DataType type) {
-    const int64_t bytes = data_type_bytes(type);
-    return pitch == 0 ||
-           (shape.d[3] * bytes % OPS_VECTOR_BYTES == 0 && pitch * bytes % OPS_VECTOR_BYTES == 0);
-}
-
-/* Of the loops for a single channel, those of a network's first convolution can write a part. */
-bool cuda_takes_parts(const OpDescription *d) {
-    bool whole = !single_channel_wants(d) || (d->kind == OP_CONV2D && d->inputs[0].d[3] == 1);
-    for (int k = 0; k < OP_MAX_INPUTS; k++)
-        whole = whole && (k == op_input(d->kind, "shift") ||
-                          whole_vectors(d->inputs[k], d->input_pitches[k], d->input_types[k]));
-    for (int k = 0; k < OP_MAX_OUTPUTS; k++)
-        whole = whole && (k == op_output(d->kind, "dshift") ||
-                          whole_vectors(d->outputs[k], d->output_pitches[k], d->output_types[k]));
-    return whole && op_check_parts(d) == STATUS_OK;
-}
-
-Status cuda_check_op(const OpDescription *d) {
-    return cuda_takes_parts(d) ? STATUS_OK : op_check(d);
-}
 
 static const char *type_name(DataType type) {
     return type == DATA_BF16 ? "bf16" : "float";
@@ -51,7 +26,7 @@ static Status check(const OpDescription *d, const char *const *features) {
     Status status = STATUS_OK;
     bool input_feature[OP_MAX_INPUTS] = {false}, output_feature[OP_MAX_OUTPUTS] = {false};
     DataType type = DATA_F32;
-    TRY(cuda_check_op(d));
+    TRY(op_check(d));
     for (const char *const *name = features; *name; name++) {
         int input = op_input(d->kind, *name), output = op_output(d->kind, *name);
         if (input >= 0)
@@ -121,7 +96,6 @@ static Status group_norm_run(const PreparedOp *op, const void *const *inputs, vo
     (void)scratch;
     const OpDescription *d = &op->description;
     const GroupNormTensors tensors = {.x = inputs[0],
-                                      .x_pitch = op_input_pitch(d, 0),
                                       .shift = inputs[1],
                                       .shift_pitch = op_input_pitch(d, 1),
                                       .gamma = inputs[2],
@@ -142,7 +116,6 @@ static Status group_norm_backward_run(const PreparedOp *op, const void *const *i
                                       void *scratch) {
     const OpDescription *d = &op->description;
     const GroupNormBackwardTensors tensors = {.x = inputs[0],
-                                              .x_pitch = op_input_pitch(d, 0),
                                               .shift = inputs[1],
                                               .shift_pitch = op_input_pitch(d, 1),
                                               .gamma = inputs[2],
@@ -202,23 +175,10 @@ static int64_t shape_pixels(Shape shape) {
     return shape.d[0] * shape.d[1] * shape.d[2];
 }
 
-/* Both operands are parts of y, see ops.def. */
-static bool is_in_place(const OpDescription *d) {
-    return op_input_pitch(d, 0) == d->outputs[0].d[3];
-}
-
-static Status concat_prepare(PreparedOp *op) {
-    if (is_in_place(&op->description))
-        op->implementation = "in place";
-    return add_prepare(op);
-}
-
 static Status concat_run(const PreparedOp *op, const void *const *inputs, void *const *outputs,
                          void *scratch) {
     (void)scratch;
     const OpDescription *d = &op->description;
-    if (is_in_place(d))
-        return STATUS_OK;
     int64_t bytes = data_type_bytes(d->input_types[0]);
     return cuda_concat(inputs[0], d->inputs[0].d[3] * bytes, inputs[1], d->inputs[1].d[3] * bytes, outputs[0],
                        shape_pixels(d->outputs[0]));
@@ -307,4 +267,4 @@ CUDA_KERNEL(OP_SILU_BACKWARD, silu_backward, silu_backward_prepare, release_noth
 CUDA_KERNEL(OP_GROUP_NORM, group_norm, group_norm_prepare, release_state);
 CUDA_KERNEL(OP_GROUP_NORM_BACKWARD, group_norm_backward, group_norm_backward_prepare, release_state);
 CUDA_KERNEL(OP_ADD, add, add_prepare, release_nothing);
-CUDA_KERNEL(OP_CONCAT, concat, concat_prepare, release_nothing);
+CUDA_KERNEL(OP_CONCAT, concat, add_prepare, release_nothing);

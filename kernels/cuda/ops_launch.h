@@ -17,7 +17,7 @@ extern "C" {
 typedef struct GroupNormTensors {
     const void *x;                     /* T (N,H,W,C) */
     const float *shift, *gamma, *beta; /* (N,C) or NULL, (C), (C) */
-    int64_t x_pitch, shift_pitch;      /* from one pixel or row to the next, in elements */
+    int64_t shift_pitch;               /* from one row of shift to the next, in elements */
     void *y;                           /* T */
     float *mean, *rstd;                /* (N,G) */
 } GroupNormTensors;
@@ -29,7 +29,7 @@ typedef struct GroupNormBackwardTensors {
     void *dx, *dx_rest;                              /* T: the plan's dx_channels of x, and the others */
     float *dgamma, *dbeta;                           /* (N,C): each sample's; or both NULL */
     float *dshift, *dbias;                           /* (N,C), and a copy without gaps; NULL: not wanted */
-    int64_t x_pitch, shift_pitch, dshift_pitch;      /* from one pixel or row to the next, in elements */
+    int64_t shift_pitch, dshift_pitch; /* from one row of shift or dshift to the next, in elements */
 } GroupNormBackwardTensors;
 
 /* Allows the plan's shared memory; call once, when the op is prepared. */
@@ -65,11 +65,10 @@ Status cuda_linear_backward_parameters(LinearSize size, const float *x, const fl
 Status cuda_time_embedding(const float *t, const double *half_turns, float *e, int64_t samples,
                            int64_t channels);
 
-/* ---- single_channel.cu: tensors as in single_channel_math.h; bias may be NULL; pitch: elements from one
- * wide pixel to the next ---- */
+/* ---- single_channel.cu: tensors as in single_channel_math.h; bias may be NULL ---- */
 
 Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const float *weight, const float *bias,
-                          void *wide, int64_t pitch);
+                          void *wide);
 Status cuda_single_reduce(const SinglePlan *plan, const void *wide, const float *weight, const float *bias,
                           float *narrow);
 /* Each block's part: dweight (plan->blocks, C, taps), dbias (plan->blocks, single_biases(plan)) or NULL. */

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "kernels/cuda/cuda_context.h"
-#include "kernels/cuda/kernels_cuda.h"
 #include "kernels/cuda/ops_launch.h"
+#include "kernels/op_check.h"
 
 /* The operands of the six convolution ops. A convolution joins a large tensor and a small one, on the two
  * sides of the stride; x, y and their gradients are one or the other. */
@@ -109,7 +109,7 @@ Status single_channel_prepare(PreparedOp *op) {
     const OpDescription *d = &op->description;
     Status status = STATUS_OK;
     SinglePlan *plan = NULL;
-    TRY(cuda_check_op(d));
+    TRY(op_check(d));
     if (d->attributes.kernel > LARGEST_KERNEL)
         FAIL(STATUS_BAD_INPUT, "%s: kernel %d, expected at most %d on a GPU", op_name(d->kind),
              d->attributes.kernel, LARGEST_KERNEL);
@@ -138,8 +138,7 @@ Status single_channel_run(const PreparedOp *op, const void *const *inputs, void 
     if (plan->pass == SINGLE_WEIGHTS)
         return cuda_single_weights(plan, inputs[wide_is_y ? 1 : 0], inputs[wide_is_y ? 0 : 1], outputs[0],
                                    outputs[1]);
-    return plan->pass == SINGLE_EXPAND ? cuda_single_expand(plan, inputs[0], weight, bias, outputs[0],
-                                                            op_output_pitch(&op->description, 0))
+    return plan->pass == SINGLE_EXPAND ? cuda_single_expand(plan, inputs[0], weight, bias, outputs[0])
                                        : cuda_single_reduce(plan, inputs[0], weight, bias, outputs[0]);
 }
 

@@ -41,8 +41,7 @@ __device__ WidePlace wide_place(const SinglePlan &plan) {
 /* FAST keeps the thread's weights in registers; otherwise they are read again for every pixel. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS)
-    expand_kernel(SinglePlan plan, const float *narrow, const float *weight, const float *bias, T *wide,
-                  int64_t pitch) {
+    expand_kernel(SinglePlan plan, const float *narrow, const float *weight, const float *bias, T *wide) {
     constexpr int KEPT = FAST ? SINGLE_FAST_TAPS : 1;
     const WidePlace place = wide_place(plan);
     if (!place.active)
@@ -80,7 +79,7 @@ __global__ void __launch_bounds__(OPS_THREADS)
                     sum[i] += value * __ldg(own + i * plan.taps + single_weight_tap(&plan, tap));
             }
         }
-        store<T, V>(wide, p * pitch + place.vector, sum);
+        store<T, V>(wide, p * plan.vectors + place.vector, sum);
     }
 }
 
@@ -271,10 +270,10 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
 
 template <typename T, int V>
 Status launch_expand(Elements<T, V>, const SinglePlan *plan, const float *narrow, const float *weight,
-                     const float *bias, void *wide, int64_t pitch) {
+                     const float *bias, void *wide) {
     const dim3 grid((unsigned)plan->blocks, (unsigned)plan->sections);
     return cuda_launch("single_expand", plan->fast ? expand_kernel<T, V, true> : expand_kernel<T, V, false>,
-                       grid, OPS_THREADS, 0, *plan, narrow, weight, bias, static_cast<T *>(wide), pitch / V);
+                       grid, OPS_THREADS, 0, *plan, narrow, weight, bias, static_cast<T *>(wide));
 }
 
 template <typename T, int V>
@@ -297,9 +296,9 @@ Status launch_weights(Elements<T, V>, const SinglePlan *plan, const void *wide, 
 } // namespace
 
 extern "C" Status cuda_single_expand(const SinglePlan *plan, const float *narrow, const float *weight,
-                                     const float *bias, void *wide, int64_t pitch) {
+                                     const float *bias, void *wide) {
     return for_elements(plan->wide_bf16, plan->vector > 1, [=](auto elements) {
-        return launch_expand(elements, plan, narrow, weight, bias, wide, pitch);
+        return launch_expand(elements, plan, narrow, weight, bias, wide);
     });
 }
 

@@ -61,8 +61,7 @@ static bool changes_resolution(const Node *node) {
 
 static bool node_reads_image(const Drawing *d, const Node *node) {
     for (int i = 0; i < OP_MAX_INPUTS; i++)
-        if (node->inputs[i] != GRAPH_NONE &&
-            (d->image[node->inputs[i]] || d->image[graph_root(d->graph, node->inputs[i])]))
+        if (node->inputs[i] != GRAPH_NONE && d->image[graph_root(d->graph, node->inputs[i])])
             return true;
     return false;
 }
@@ -114,9 +113,7 @@ static void find_units(Drawing *d) {
 
 static void connect_value(Drawing *d, int u, int value) {
     Unit *unit = &d->units[u];
-    int owner = value == GRAPH_NONE ? UNIT_NONE : d->owner[value];
-    if (value != GRAPH_NONE && owner == UNIT_NONE)
-        owner = d->owner[graph_root(d->graph, value)]; /* computes the view with all the rest */
+    int owner = value == GRAPH_NONE ? UNIT_NONE : d->owner[graph_root(d->graph, value)];
     if (owner == UNIT_NONE || owner == u)
         return;
     if (!d->units[owner].image) {

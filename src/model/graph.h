@@ -96,12 +96,6 @@ void graph_start_at_zero(Graph *graph, const char *layer);
 /* Makes the node that computes `value` write it as `type`. */
 void graph_store_as(Graph *graph, int value, DataType type);
 
-/* Concatenations without copies, on a graph that is complete: operands become views of the result, so that
- * what computes them writes there, and what is added there becomes a view, too, of memory with the same
- * pitch; wherever takes_parts (kernels/backend.h; NULL: nowhere) agrees for all nodes that read or write
- * them. The others stay as they are. */
-Status graph_join_in_place(Graph *graph, bool (*takes_parts)(const OpDescription *op));
-
 /* Lower level, for autodiff: an output-only value, channels of a value, and a node whose operands' shapes
  * come from its values. */
 int graph_value(Graph *graph, ValueKind kind, DataType type, Shape shape, int parameter, const char *name);

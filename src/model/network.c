@@ -98,7 +98,6 @@ Status network_create(Network **result, const NetworkOptions *options) {
     TRY(unet_build_differentiable(network->graph, &options->unet,
                                   options->gradients == NETWORK_INPUT_GRADIENT ? AUTODIFF_INPUT
                                                                                : AUTODIFF_PARAMETERS));
-    TRY(graph_join_in_place(network->graph, options->backend->takes_parts));
     TRY(plan_create(&network->plan, network->graph,
                     options->gradients == NETWORK_FORWARD ? network->graph->forward_nodes
                                                           : network->graph->node_count,

@@ -11,7 +11,7 @@
 #include "kernels/cuda/kernels_cuda.h"
 
 /* cuDNN orders its proposals by expected speed; the fastest is hardly ever behind the first dozen. */
-enum { TIMED_PLANS = 12, WARM_UPS = 2, ROUNDS = 3, RUNS = 4 };
+enum { TIMED_PLANS = 12, WARM_UPS = 2, ROUNDS = 3, RUNS = 4, MAX_REPLAYS = 8 };
 /* What the file says for a convolution whose additions are a launch of their own. */
 static const char separate_text[] = "separate";
 static const size_t workspace_limit = (size_t)256 << 20;
@@ -149,56 +149,97 @@ done:
     return status;
 }
 
-/* Milliseconds of one run: the best round, which the fewest other things disturbed. Recorded, as in a
- * training step: queued one by one, runs of small convolutions would take as long as the host takes to queue
- * them. */
-static Status time_plan(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, float *best) {
+/* A plan that is timed. */
+typedef struct Timed {
+    void *recording; /* of RUNS runs; NULL: it does not run, or its recording is released */
+    bool leads;      /* a replay goes before the timed ones */
+    int replays;     /* of a round */
+    float best;      /* milliseconds of one run in the best round, which the fewest other things disturbed */
+} Timed;
+
+/* Recorded, as in a training step: queued one by one, runs of small convolutions would take as long as the
+ * host takes to queue them. */
+static Status timed_create(const CudnnPlans *plans, const Rig *rig, const CudnnPlan *plan, Timed *timed) {
     Status status = STATUS_OK;
-    const Backend *backend = backend_cuda();
-    void *recording = NULL;
     Runs warm_ups = {plans, rig, plan, WARM_UPS}, runs = {plans, rig, plan, RUNS};
+    *timed = (Timed){.replays = 1};
     TRY(queue_runs(&warm_ups));
-    TRY(backend_record(backend, queue_runs, &runs, &recording));
-    for (int round = 0; round < ROUNDS; round++) {
-        float elapsed;
-        TRY(CHECK_CUDA(cudaEventRecord(rig->begin, cuda_context()->stream)));
-        TRY(backend->replay(recording));
-        TRY(CHECK_CUDA(cudaEventRecord(rig->end, cuda_context()->stream)));
-        TRY(CHECK_CUDA(cudaEventSynchronize(rig->end)));
-        TRY(CHECK_CUDA(cudaEventElapsedTime(&elapsed, rig->begin, rig->end)));
-        if (round == 0 || elapsed / RUNS < *best)
-            *best = elapsed / RUNS;
-    }
+    TRY(backend_record(backend_cuda(), queue_runs, &runs, &timed->recording));
 done:
-    backend->recording_release(recording);
     return status;
 }
 
-/* Index of the fastest; a plan that fails to run is passed over. */
+/* One round. While the leading replay runs, the host queues the others, so that its time is not counted. */
+static Status time_round(const Rig *rig, Timed *timed) {
+    Status status = STATUS_OK;
+    const Backend *backend = backend_cuda();
+    float elapsed;
+    if (timed->leads)
+        TRY(backend->replay(timed->recording));
+    TRY(CHECK_CUDA(cudaEventRecord(rig->begin, cuda_context()->stream)));
+    for (int i = 0; i < timed->replays; i++)
+        TRY(backend->replay(timed->recording));
+    TRY(CHECK_CUDA(cudaEventRecord(rig->end, cuda_context()->stream)));
+    TRY(CHECK_CUDA(cudaEventSynchronize(rig->end)));
+    TRY(CHECK_CUDA(cudaEventElapsedTime(&elapsed, rig->begin, rig->end)));
+    elapsed /= (float)(timed->replays * RUNS);
+    if (timed->best == 0 || elapsed < timed->best)
+        timed->best = elapsed;
+done:
+    return status;
+}
+
+/* A first round tells how many replays a round needs to last. */
+static Status first_round(const Rig *rig, Timed *timed) {
+    static const float round_milliseconds = 0.1F;
+    Status status = STATUS_OK;
+    float took;
+    TRY(time_round(rig, timed));
+    took = timed->best * RUNS;
+    timed->leads = took < round_milliseconds;
+    if (timed->leads)
+        timed->replays =
+            took * MAX_REPLAYS > round_milliseconds ? (int)(round_milliseconds / took) + 1 : MAX_REPLAYS;
+    timed->best = 0;
+done:
+    return status;
+}
+
+/* A plan that fails to run is passed over. */
+static void pass_over(const CudnnConvolution *convolution, const CudnnPlan *plan, Timed *timed) {
+    char name[CUDNN_NAME_BYTES];
+    cudnn_convolution_name(convolution, name);
+    log_warning("convolution %s: cuDNN engine %lld is passed over: %s", name, (long long)plan->engine.index,
+                status_message());
+    backend_cuda()->recording_release(timed->recording);
+    timed->recording = NULL;
+}
+
+/* Index of the fastest. Rounds of all candidates take turns: the device's clock may still be rising. */
 static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convolution,
                       const CudnnPlan *candidates, int count, int *chosen) {
     Status status = STATUS_OK;
     Rig rig = {0};
-    char name[CUDNN_NAME_BYTES];
-    float least = 0, milliseconds = 0;
+    Timed timed[TIMED_PLANS + 1] = {0};
     *chosen = -1;
     TRY(rig_create(&rig, convolution, candidates, count));
-    for (int i = 0; i < count; i++) {
-        if (time_plan(plans, &rig, &candidates[i], &milliseconds) != STATUS_OK) {
-            cudnn_convolution_name(convolution, name);
-            log_warning("convolution %s: cuDNN engine %lld is passed over: %s", name,
-                        (long long)candidates[i].engine.index, status_message());
-            continue;
-        }
-        if (*chosen < 0 || milliseconds < least) {
+    for (int i = 0; i < count; i++)
+        if (timed_create(plans, &rig, &candidates[i], &timed[i]) != STATUS_OK ||
+            first_round(&rig, &timed[i]) != STATUS_OK)
+            pass_over(convolution, &candidates[i], &timed[i]);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int i = 0; i < count; i++)
+            if (timed[i].recording && time_round(&rig, &timed[i]) != STATUS_OK)
+                pass_over(convolution, &candidates[i], &timed[i]);
+    for (int i = 0; i < count; i++)
+        if (timed[i].recording && (*chosen < 0 || timed[i].best < timed[*chosen].best))
             *chosen = i;
-            least = milliseconds;
-        }
-    }
     TRY(cuda_synchronize()); /* names a failure that outlasts the plan that caused it */
     if (*chosen < 0)
         FAIL(STATUS_FAILURE, "none of cuDNN's %d engines runs", count);
 done:
+    for (int i = 0; i < count; i++)
+        backend_cuda()->recording_release(timed[i].recording);
     rig_release(&rig);
     return status;
 }

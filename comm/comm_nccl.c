@@ -60,12 +60,20 @@ done:
     return status;
 }
 
+/* Sums in recordings work on NCCL's own buffers: with the caller's registered at the network, replays of a
+ * graph in which small sums and large ones take turns, as a step's do, may hang (NVIDIA/nccl issue 2389, up
+ * to 2.29 at least). A copy more of 20 MB a step is nothing beside the network. A user's own choice stays. */
+static void forgo_registration(void) {
+    (void)setenv("NCCL_GRAPH_REGISTER", "0", 0);
+}
+
 Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options) {
     Status status = STATUS_OK;
     ncclUniqueId id = {{0}};
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     if (comm->size == 1 || comm->device)
         return STATUS_OK;
+    forgo_registration();
     if (comm->rank == 0)
         status = CHECK_NCCL(comm, ncclGetUniqueId, &id);
     TRY(comm_agree(comm, status));

@@ -81,7 +81,8 @@ needs_torch_gpu() { # asked once: importing PyTorch takes seconds
 
 # ---------------------------------------------------------------- programs
 
-# launch RANKS PROGRAM [ARGUMENT]...: several ranks share the one GPU; NCCL takes each for a host of its own.
+# launch RANKS PROGRAM [ARGUMENT]...: several ranks share the one GPU; NCCL takes each for a host of its own, but is not to
+# look for NVLink between these hosts, and newer versions ask for the last variable.
 launch() {
     local count=$1 rank apps=()
     shift
@@ -91,7 +92,8 @@ launch() {
     fi
     for ((rank = 0; rank < count; rank++)); do
         [ "$rank" -eq 0 ] || apps+=(:)
-        apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 NCCL_DEBUG=WARN "$@")
+        apps+=(-n 1 env "NCCL_HOSTID=r$rank" NCCL_SOCKET_IFNAME=lo NCCL_NET=Socket NCCL_NVLS_ENABLE=0 NCCL_DEBUG=WARN
+            NCCL_MNNVL_ENABLE=0 NCCL_MULTI_RANK_GPU_ENABLE=1 "$@")
     done
     # shellcheck disable=SC2086
     mpirun --bind-to none --oversubscribe ${launcher_options:-} "${apps[@]}"
@@ -434,10 +436,12 @@ report() {
 }
 
 : >"$out/bench.json"
-# What steps that share the GPU choose among cuDNN's engines is not for the timed ones.
+# What steps that share the GPU choose among cuDNN's engines is not for the timed ones, and these need not choose anew.
 own_cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
 mkdir -p "$own_cache" "$work/cache"
-export XDG_CACHE_HOME=$work/cache
+for_checks() { export XDG_CACHE_HOME=$work/cache; }
+for_timing() { export XDG_CACHE_HOME=$own_cache; }
+for_checks
 step machine 120 machine
 if [ "$failures" -gt 0 ]; then
     echo "no use in going on: see $out/logs.txt"
@@ -464,7 +468,7 @@ start recorded 150 recorded
 start draws 120 draws
 collect
 # Timed: one at a time, what was asked for first.
-export XDG_CACHE_HOME=$own_cache
+for_timing
 bf16=$([ "$device" = cuda ] && echo bf16 || echo fp32)
 best=()
 [ "$device" = cpu ] || best=(--dtype bf16 --channels-last)
@@ -474,10 +478,12 @@ step torch_untuned 120 compiled torch_untuned "${best[@]}" --compile --untuned-g
 step sampling 60 sampling
 step report 400 report
 # Ranks that share the GPU: NCCL is not made for that, and may need its time limits.
+for_checks
 step ranks 90 ranks
 step ranks_float 90 ranks_float
 step recorded_ranks 60 recorded_ranks
 step killed 60 killed 5
+for_timing
 step kernels 90 kernels
 step sample_bench 40 bench sample "$bf16"
 step torch_infer 60 torch_bench torch_infer --infer "${best[@]}"
@@ -490,8 +496,10 @@ if [ "$device" = cuda ]; then # what the side stream, the recording and the sums
     step train_fp32 60 bench train fp32
 fi
 step torch_compiled 90 compiled torch_compiled "${best[@]}" --compile
+for_checks
 step left_alone 90 left_alone
 step sanitizer 240 sanitizer
+for_timing
 step torch_graphs 300 compiled torch_graphs "${best[@]}" --compile --graphs
 
 $list && exit 0

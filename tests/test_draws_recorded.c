@@ -50,7 +50,8 @@ static Machine machine_at(const Backend *backend, const char *precision, bool re
                               .backend = backend,
                               .workers = 1,
                               .gradients = NETWORK_INPUT_GRADIENT,
-                              .record = record};
+                              .record = record,
+                              .side_stream = true};
     network.unet.batch = BATCH;
     network.unet.activation_type = backend_activation_type(precision);
     CHECK_OK(network_create(&machine.network, &network));

@@ -422,6 +422,24 @@ static void test_plan_of_leaves(void) {
     graph_destroy(graph);
 }
 
+/* The timesteps' branch ends before the stem; what it computes shares no memory with what is alive before the
+ * first block's second norm, which reads it. */
+static void test_plan_of_branch(void) {
+    Graph *graph = build(&small);
+    const TimestepBranch branch = graph_timestep_branch(graph);
+    Plan plan = {0};
+    CHECK_OK(plan_create(&plan, graph, graph->forward_nodes, true));
+    CHECK_OK(plan_check(&plan));
+    CHECK(branch.end == 6 && strcmp(graph->nodes[branch.end].name, "stem") == 0);
+    CHECK(strcmp(graph->nodes[branch.join].name, "down.0.block.norm2") == 0);
+    for (int n = 0; n < branch.end; n++) {
+        int value = graph->nodes[n].outputs[0];
+        CHECK(plan.first[value] <= n && plan.last[value] >= branch.join - 1);
+    }
+    plan_release(&plan);
+    graph_destroy(graph);
+}
+
 static void test_plan_overlap(void) {
     Graph *graph = build(&small);
     Plan plan = {0};
@@ -471,6 +489,7 @@ int main(void) {
     test_plan(&small);
     test_plan(&report);
     test_plan_of_leaves();
+    test_plan_of_branch();
     test_plan_overlap();
     test_descriptions();
     return test_result();

@@ -315,12 +315,13 @@ static void fill_normal(float *data, int64_t count, uint32_t sample) {
     rng_fill_normal(rng_key(1, RNG_TEST, 0, sample), data, count);
 }
 
-/* Two leaves never run at a time, but one beside other nodes: their scratch lies apart. */
+/* Two nodes of the side stream never run at a time, but one beside others: their scratch lies apart. */
 static void check_scratch(const Network *network) {
     const int64_t side = network->scratch_bytes - network->side_scratch;
     for (int n = 0; network->side_stream && n < network->plan.node_count; n++) {
         const int64_t bytes = (int64_t)network->ops[n].scratch_bytes;
-        CHECK(bytes <= (graph_node_is_leaf(network->graph, n) ? side : network->side_scratch));
+        const bool aside = n < network->branch.end || graph_node_is_leaf(network->graph, n);
+        CHECK(bytes <= (aside ? side : network->side_scratch));
     }
 }
 

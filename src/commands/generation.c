@@ -80,6 +80,7 @@ Status generator_create(Generator *generator, Session *session, int64_t height, 
         .workers = session->threads,
         .gradients = vjp ? NETWORK_INPUT_GRADIENT : NETWORK_FORWARD,
         .record = config->train_record_step,
+        .side_stream = config->train_side_stream,
     };
     *generator = (Generator){.session = session, .height = height, .width = width};
     TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,

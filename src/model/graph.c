@@ -161,6 +161,46 @@ bool graph_node_is_leaf(const Graph *graph, int node) {
     return true;
 }
 
+/* Whether one of the nodes [0, end) computes the value. */
+static bool is_computed_before(const Graph *graph, int value, int end) {
+    for (int n = 0; n < end; n++)
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+            int output = graph->nodes[n].outputs[i];
+            if (output != GRAPH_NONE && graph_root(graph, output) == graph_root(graph, value))
+                return true;
+        }
+    return false;
+}
+
+static bool follows_from_timesteps(const Graph *graph, int node) {
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        int value = graph->nodes[node].inputs[i];
+        if (value != GRAPH_NONE && value != graph->timesteps &&
+            graph->values[value].kind != VALUE_PARAMETER && !is_computed_before(graph, value, node))
+            return false;
+    }
+    return true;
+}
+
+static bool reads_before(const Graph *graph, int node, int end) {
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        int value = graph->nodes[node].inputs[i];
+        if (value != GRAPH_NONE && is_computed_before(graph, value, end))
+            return true;
+    }
+    return false;
+}
+
+TimestepBranch graph_timestep_branch(const Graph *graph) {
+    TimestepBranch branch = {0};
+    while (branch.end < graph->forward_nodes && follows_from_timesteps(graph, branch.end))
+        branch.end++;
+    branch.join = branch.end;
+    while (branch.join < graph->forward_nodes && !reads_before(graph, branch.join, branch.end))
+        branch.join++;
+    return branch;
+}
+
 const Node *graph_source(const Graph *graph, int value) {
     for (int n = 0; n < graph->forward_nodes; n++)
         for (int i = 0; i < OP_MAX_OUTPUTS; i++)

@@ -109,6 +109,13 @@ int graph_root(const Graph *graph, int value);
 /* Whether a node computes nothing but gradients of parameters, which no other node reads. */
 bool graph_node_is_leaf(const Graph *graph, int node);
 
+/* The nodes [0, end), those that a graph begins with, which follow from the timesteps alone; join is the
+ * first node after them that reads what they compute. end = 0: the graph begins with others. */
+typedef struct TimestepBranch {
+    int end, join;
+} TimestepBranch;
+TimestepBranch graph_timestep_branch(const Graph *graph);
+
 /* The forward node that computes the value; NULL if none does. */
 const Node *graph_source(const Graph *graph, int value);
 

@@ -24,6 +24,11 @@ typedef struct NetworkWorker {
     int64_t *runs;
 } NetworkWorker;
 
+/* Whether the node is for the side stream. */
+static bool is_aside(const Network *network, int n) {
+    return network->side_stream && (n < network->branch.end || graph_node_is_leaf(network->graph, n));
+}
+
 static Status prepare_ops(Network *network) {
     Status status = STATUS_OK;
     enum { ALIGNMENT = 64 };
@@ -44,7 +49,7 @@ static Status prepare_ops(Network *network) {
             goto done;
         }
         network->packed_bytes += (int64_t)op->packed_bytes;
-        int64_t *most = &scratch[network->side_stream && graph_node_is_leaf(network->graph, n)];
+        int64_t *most = &scratch[is_aside(network, n)];
         if ((int64_t)op->scratch_bytes > *most)
             *most = (int64_t)op->scratch_bytes;
     }
@@ -92,12 +97,13 @@ Status network_create(Network **result, const NetworkOptions *options) {
     network->backend = options->backend;
     network->workers = options->workers;
     network->record = options->record && options->backend->record_begin;
-    network->side_stream =
-        options->side_stream && options->backend->side_begin && options->gradients == NETWORK_TRAINING;
+    network->side_stream = options->side_stream && options->backend->side_begin;
     TRY(graph_create(&network->graph));
     TRY(unet_build_differentiable(network->graph, &options->unet,
                                   options->gradients == NETWORK_INPUT_GRADIENT ? AUTODIFF_INPUT
                                                                                : AUTODIFF_PARAMETERS));
+    if (network->side_stream)
+        network->branch = graph_timestep_branch(network->graph);
     TRY(plan_create(&network->plan, network->graph,
                     options->gradients == NETWORK_FORWARD ? network->graph->forward_nodes
                                                           : network->graph->node_count,
@@ -247,10 +253,9 @@ static Status run_node(Network *network, int worker, int n) {
         void *laid = laid_operand(&network->gradient_layouts, n, i);
         outputs[i] = laid ? laid : operand(network, worker, node->outputs[i]);
     }
-    const bool side = network->side_stream && graph_node_is_leaf(network->graph, n);
     double start = network->profile ? clock_seconds() : 0; /* the last op was waited for */
-    Status status =
-        op->kernel->run(op, inputs, outputs, (char *)w->scratch + (side ? network->side_scratch : 0));
+    Status status = op->kernel->run(op, inputs, outputs,
+                                    (char *)w->scratch + (is_aside(network, n) ? network->side_scratch : 0));
     if (network->profile) {
         if (status == STATUS_OK && network->backend->synchronise)
             status = network->backend->synchronise();
@@ -267,11 +272,35 @@ typedef struct PassWork {
     int worker, first, end;
 } PassWork;
 
+/* On the side stream: after what was queued before, beside what is queued next, until it is joined. */
+static Status run_node_aside(Network *network, int worker, int n) {
+    Status status = STATUS_OK;
+    TRY(network->backend->side_begin());
+    status = run_node(network, worker, n);
+    network->backend->side_end();
+done:
+    return status;
+}
+
 static Status queue_nodes(void *context) {
     Status status = STATUS_OK;
     const PassWork *work = context;
-    for (int n = work->first; n < work->end; n++)
-        TRY(run_node(work->network, work->worker, n));
+    Network *network = work->network;
+    bool aside = false; /* the timesteps' branch may still run on the side stream */
+    for (int n = work->first; n < work->end; n++) {
+        if (n < network->branch.end && !network->profile) {
+            aside = true;
+            TRY(run_node_aside(network, work->worker, n));
+            continue;
+        }
+        if (n == network->branch.join && aside) {
+            aside = false;
+            TRY(network->backend->side_join());
+        }
+        TRY(run_node(network, work->worker, n));
+    }
+    if (aside)
+        TRY(network->backend->side_join());
 done:
     return status;
 }
@@ -320,10 +349,8 @@ static Status join(const Network *network, Ready *ready) {
 static Status run_aside(Network *network, int worker, int n, Ready *ready) {
     Status status = STATUS_OK;
     TRY(join(network, ready));
-    TRY(network->backend->side_begin());
     ready->aside = true;
-    status = run_node(network, worker, n);
-    network->backend->side_end();
+    status = run_node_aside(network, worker, n);
 done:
     return status;
 }

@@ -23,6 +23,7 @@ typedef struct Network {
     int64_t packed_bytes;  /* parameters, and their gradients, in the kernels' own layouts */
     int64_t scratch_bytes; /* per worker */
     bool side_stream;      /* see NetworkOptions */
+    TimestepBranch branch; /* of the graph, with a side stream; else empty */
     int64_t side_scratch;  /* where in the scratch that of the side stream begins */
     bool profile;          /* set it to collect seconds per node */
     bool record;           /* see NetworkOptions */
@@ -45,8 +46,9 @@ typedef struct NetworkOptions {
      * and from then on each is one replay: all that changes from one to the next is in the arena. Not for
      * networks whose passes become parts of a larger recording. */
     bool record;
-    /* Where the backend can, the parameters' gradients are computed beside the rest of the backward pass, if
-     * network->gradients is set and no profile is taken: the same bits, in more memory. */
+    /* Where the backend can, unless a profile is taken: the timesteps are embedded beside the first
+     * convolutions, and, if network->gradients is set, the parameters' gradients are computed beside the rest
+     * of the backward pass. The same bits, in more memory. */
     bool side_stream;
 } NetworkOptions;
 

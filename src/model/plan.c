@@ -36,6 +36,17 @@ static void keep_for_leaves(Plan *plan, const Graph *graph) {
     }
 }
 
+/* The timesteps' branch may run until the first node that reads what it computes is met. */
+static void keep_for_branch(Plan *plan, const Graph *graph) {
+    const TimestepBranch branch = graph_timestep_branch(graph);
+    for (int n = 0; n < branch.end; n++) {
+        for (int i = 0; i < OP_MAX_INPUTS; i++)
+            mark_alive(plan, graph, graph->nodes[n].inputs[i], branch.join - 1);
+        for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+            mark_alive(plan, graph, graph->nodes[n].outputs[i], branch.join - 1);
+    }
+}
+
 static void find_lifetimes(Plan *plan, const Graph *graph, bool side_stream) {
     for (int v = 0; v < graph->value_count; v++)
         plan->first[v] = plan->last[v] = -1;
@@ -55,8 +66,10 @@ static void find_lifetimes(Plan *plan, const Graph *graph, bool side_stream) {
     }
     if (graph->input_gradient != GRAPH_NONE)
         keep_for_backward(plan, graph);
-    if (side_stream)
+    if (side_stream) {
+        keep_for_branch(plan, graph);
         keep_for_leaves(plan, graph);
+    }
 }
 
 static bool alive_together(const Plan *plan, int a, int b) {

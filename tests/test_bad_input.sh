@@ -55,6 +55,9 @@ refused "unknown sampler" 2 ddmp "ddpm" ddim -- "$program" sample --checkpoint "
 refused "unknown posterior sampler" 2 magic dps_plus guided -- \
     "$program" posterior --checkpoint "$latest" --sampler magic --outputs "$work"
 refused "missing checkpoint" 2 "$work/none.h5" -- "$program" sample --checkpoint "$work/none.h5" --outputs "$work"
+mkfifo "$work/pipe"
+refused "a pipe for a checkpoint" 2 "$work/pipe" "special file" -- \
+    timeout -s KILL 20 "$program" sample --checkpoint "$work/pipe" --outputs "$work"
 mkdir -p "$work/no-run" "$work/early/checkpoints"
 for command in sample inspect; do
     refused "$command of a folder that is no run" 2 no-run "without checkpoints/step" -- "$program" $command --checkpoint "$work/no-run"

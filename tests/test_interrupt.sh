@@ -39,8 +39,11 @@ none_left() { # but for those that wait to be collected
     done
 }
 
+# The newest checkpoint: a rank killed between its last two renames leaves latest.h5 on the one before.
 steps_done() {
-    $python -c 'import h5py, sys; print(h5py.File(sys.argv[1])["/"].attrs["step"])' "$work/$1/checkpoints/latest.h5"
+    local newest
+    newest=$(ls "$work/$1"/checkpoints/step-*.h5 | tail -n 1)
+    $python -c 'import h5py, sys; print(h5py.File(sys.argv[1])["/"].attrs["step"])' "$newest"
 }
 
 # continues RUN: two more steps on two ranks

@@ -79,15 +79,15 @@ static int ranks_on(const DeviceIdentity *taken, int count, const DeviceIdentity
 
 /* The first of a place's devices that the fewest of the ranks before it took; *ranks is how many did. */
 static int least_taken(const RankPlace *place, const DeviceIdentity *taken, int count, int *ranks) {
-    int device = 0;
-    *ranks = ranks_on(taken, count, &place->devices[0]);
-    for (int i = 1; i<place->device_count && * ranks> 0; i++) {
+    int device = 0, least = ranks_on(taken, count, &place->devices[0]);
+    for (int i = 1; i < place->device_count; i++) {
         int here = ranks_on(taken, count, &place->devices[i]);
-        if (here < *ranks) {
+        if (here < least) {
             device = i;
-            *ranks = here;
+            least = here;
         }
     }
+    *ranks = least;
     return device;
 }
 
@@ -106,8 +106,7 @@ Status places_device(const RankPlace *places, int rank, bool share, int *device)
     if (ranks > 0 && !share)
         FAIL(STATUS_FAILURE,
              "no GPU is left on %s: this rank sees %d, taken by lower ranks; start at most one rank per GPU, "
-             "and "
-             "let each rank see its own GPU or all of the node's (CUDA_VISIBLE_DEVICES)",
+             "and let each rank see its own GPU or all of the node's (CUDA_VISIBLE_DEVICES)",
              places[rank].host, sees);
 done:
     free(taken);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/log.h"
+
 void place_host(char host[HOST_BYTES]) {
     memset(host, 0, HOST_BYTES);
     if (gethostname(host, HOST_BYTES - 1) != 0)
@@ -103,7 +105,9 @@ Status places_device(const RankPlace *places, int rank, bool share, int *device)
         *device = least_taken(&places[r], taken, r, &ranks);
         taken[r] = places[r].devices[*device];
     }
-    if (ranks > 0 && !share)
+    if (ranks > 0 && share)
+        log_warning("this rank shares its GPU with %d of the lower ranks", ranks);
+    else if (ranks > 0)
         FAIL(STATUS_FAILURE,
              "no GPU is left on %s: this rank sees %d, taken by lower ranks; start at most one rank per GPU, "
              "and let each rank see its own GPU or all of the node's (CUDA_VISIBLE_DEVICES)",

@@ -32,8 +32,8 @@ int places_threads(const RankPlace *places, int size, int rank);
 
 /* The number of the device that a rank takes: the first that it sees and no lower rank took. So the i-th rank
  * of a node takes the i-th device where all see the same ones, and its own where a launcher or scheduler
- * shows each rank some. `share` (for tests): where none is free, the one with the fewest ranks; without it
- * STATUS_FAILURE. 0 with a backend without devices. */
+ * shows each rank some. `share` (for tests): where none is free, the one with the fewest ranks, and a
+ * warning; without it STATUS_FAILURE. 0 with a backend without devices. */
 Status places_device(const RankPlace *places, int rank, bool share, int *device);
 
 #endif

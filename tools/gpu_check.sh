@@ -60,10 +60,11 @@ for candidate in python3 /usr/bin/python3; do
 done
 python=${python:-python3}
 
-out=${OUT:-$root/gpu_check}
-mkdir -p "$out" || exit 2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+out=${OUT:-$root/gpu_check}
+! $list || out=$work # a list leaves nothing behind
+mkdir -p "$out" || exit 2
 : >"$out/logs.txt"
 : >"$out/results.txt"
 export OMP_WAIT_POLICY=passive DDPM_MPI_SHARE_DEVICES=1

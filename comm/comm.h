@@ -72,7 +72,8 @@ typedef struct CommDeviceOptions {
 } CommDeviceOptions;
 
 /* After the backend took its device: one NCCL communicator over all ranks, on the backend's stream (a
- * cudaStream_t). With one rank, or without NCCL, nothing happens. Collective. */
+ * cudaStream_t). With one rank, or without NCCL, nothing happens. Sets the variable NCCL_GRAPH_REGISTER to 0
+ * unless it is set: see comm_nccl.c. Collective. */
 Status comm_attach_device(Comm *comm, void *stream, const CommDeviceOptions *options);
 
 /* Before the backend is stopped; comm_destroy does not do it. Collective. */

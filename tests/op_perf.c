@@ -127,7 +127,7 @@ static double op_bytes(const OpDescription *d) {
 
 typedef struct OpTime {
     double seconds;
-    char kernel[64];
+    char kernel[160];
 } OpTime;
 
 /* Median seconds of one run, without copies to and from the backend's memory. */

@@ -18,7 +18,7 @@ __device__ int64_t item_step() {
 /* bias: as the channels, in vectors. */
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(OPS_THREADS)
-    add_to_rows(T *y, const T *addend, const T *bias, int64_t vectors, int64_t row_vectors) {
+    add_to_rows(T *y, const T *addend, const T *bias, int64_t vectors, unsigned row_vectors) {
     for (int64_t at = first_item(); at < vectors; at += item_step()) {
         float sum[WIDTH], added[WIDTH];
         Access<T, WIDTH>::unpack(reinterpret_cast<typename Access<T, WIDTH>::Raw *>(y)[at], sum);
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(OPS_THREADS)
                 sum[i] += added[i];
         }
         if (bias) {
-            load<T, WIDTH>(bias, at % row_vectors, added);
+            load<T, WIDTH>(bias, (unsigned)at % row_vectors, added); /* fewer than 2^31 elements: it fits */
 #pragma unroll
             for (int i = 0; i < WIDTH; i++)
                 sum[i] += added[i];
@@ -109,7 +109,7 @@ Status launch_add(Elements<T, WIDTH>, void *y, const void *addend, const void *b
                   int64_t channels) {
     int64_t vectors = pixels * channels / WIDTH;
     return cuda_launch("add_to_convolution", add_to_rows<T, WIDTH>, ops_loop_blocks(vectors), OPS_THREADS, 0,
-                       (T *)y, (const T *)addend, (const T *)bias, vectors, channels / WIDTH);
+                       (T *)y, (const T *)addend, (const T *)bias, vectors, (unsigned)(channels / WIDTH));
 }
 
 template <typename T, int WIDTH>

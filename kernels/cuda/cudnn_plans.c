@@ -10,8 +10,8 @@
 #include "kernels/cuda/engine_file.h"
 #include "kernels/cuda/kernels_cuda.h"
 
-/* cuDNN orders its proposals by expected speed: three dozen or more for tensor cores, tiles of all sizes
- * among them. Timing one takes about a millisecond, once per device. */
+/* cuDNN orders its proposals by expected speed: about three dozen for tensor cores, tiles of all sizes
+ * among them. Timing one should take a millisecond, once per device. */
 enum { TIMED_PLANS = 32, WARM_UPS = 2, ROUNDS = 3, RUNS = 4, MAX_REPLAYS = 8 };
 /* What the file says for a convolution whose additions are a launch of their own. */
 static const char separate_text[] = "separate";

@@ -62,6 +62,15 @@ static void parent_of(const char *path, char parent[FILE_PATH_BYTES]) {
         slash[slash == parent ? 1 : 0] = '\0';
 }
 
+bool file_is_beside(const char *path, const char *other) {
+    char directory[2][FILE_PATH_BYTES];
+    struct stat found[2];
+    parent_of(path, directory[0]);
+    parent_of(other, directory[1]);
+    return stat(directory[0], &found[0]) == 0 && stat(directory[1], &found[1]) == 0 &&
+           found[0].st_dev == found[1].st_dev && found[0].st_ino == found[1].st_ino;
+}
+
 static Status write_error(const char *path, const char *action, size_t bytes, int error_number) {
     char parent[FILE_PATH_BYTES];
     struct statvfs space;

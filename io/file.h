@@ -47,6 +47,7 @@ Status file_replace_link(const char *path, const char *target);
 
 bool file_exists(const char *path); /* anything of that name; a dangling link does not count */
 bool file_is_directory(const char *path);
+bool file_is_beside(const char *path, const char *other); /* in the same directory, by whatever name */
 
 /* Status of a failed system call: STATUS_BAD_INPUT for errors that a wrong path causes, else STATUS_FAILURE.
  */

@@ -62,5 +62,24 @@ check "resumed with other instructions: goes on" grep -q "done: $((steps + 1)) s
 check "resumed with other instructions: one warning" \
     test "$(grep -c 'warning: .*step-000000150.h5 was .*another machine: libraries was .*AVX.*, is .*SSE' "$work/isa.log")" -eq 1
 
+# --resume FILE begins a run; the same command goes on; a run does not go back
+begun=("${settings[@]}" --run begun --resume "$work/branch.h5")
+check "up to step 30" ranks 1 train "${settings[@]}" --set train.max_steps=30 --run first
+cp "$(realpath "$work/first/checkpoints/latest.h5")" "$work/branch.h5"
+check "begun at another run's step 30, 20 more" ranks 1 train "${begun[@]}" --set train.max_steps=50
+check "the same command goes on" ranks 2 train "${begun[@]}"
+check "the same bits as without a stop" $python "$root/tests/compare_h5.py" --attributes step,epoch \
+    "$work/reference/checkpoints/latest.h5" "$work/begun/checkpoints/latest.h5"
+check "its steps are 31 to $steps, each once" $python - "$work/begun/steps.jsonl" "$steps" <<'PYTHON'
+import json, sys
+found = [json.loads(line)["step"] for line in open(sys.argv[1])]
+assert found == list(range(31, int(sys.argv[2]) + 1)), found
+PYTHON
+find "$work/begun" -type f ! -name .lock -exec sha256sum {} + | sort >"$work/before"
+refused "a run does not go back to its own checkpoint" 2 "gone on to step $steps" "step 143" -- \
+    "$program" train "${settings[@]}" --run begun --resume "$work/begun/checkpoints/step-000000143.h5"
+find "$work/begun" -type f ! -name .lock -exec sha256sum {} + | sort >"$work/after"
+check "nothing changed" cmp "$work/before" "$work/after"
+
 check "a finished run says so and exits with 0" ranks 1 train "${settings[@]}" --run reference
 finish

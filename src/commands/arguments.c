@@ -260,8 +260,8 @@ static void print_common_options(const CommandDescription *command, FILE *stream
         print_option(stream, "--json", NULL, "print one JSON object on standard output");
     if (command->flags & ARGUMENT_RESUME)
         print_option(stream, "--resume", "auto|never|FILE",
-                     "continue this run's newest checkpoint, refuse a run that has files, or continue FILE "
-                     "(default auto)");
+                     "continue this run's newest checkpoint, refuse a run that has files, or begin at the "
+                     "checkpoint FILE (default auto)");
     if (command->flags & ARGUMENT_RESUME_RUN)
         print_option(stream, "--resume", resume_choices,
                      "continue the run of this name, or refuse one that has files (default auto)");

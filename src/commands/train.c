@@ -45,6 +45,36 @@ done:
     return status;
 }
 
+/* Rank 0: --resume FILE begins a run. One that has gone on since, by its own checkpoints, is continued where
+ * it is: the same command, started again by hand or by a scheduler, must not begin again. A run does not go
+ * back to an own checkpoint: what came after it would be lost from the run. */
+static Status choose_file_or_own(const Session *session, const char *resume, Checkpoint *checkpoint,
+                                 char path[FILE_PATH_BYTES]) {
+    Status status = STATUS_OK;
+    Checkpoint own = {0};
+    char own_path[FILE_PATH_BYTES];
+    bool found;
+    TRY(checkpoint_read(resume, checkpoint, path));
+    TRY(checkpoint_read_newest(session->run.path, &own, own_path, &found));
+    if (!found || own.step <= checkpoint->step)
+        goto done;
+    if (file_is_beside(path, own_path))
+        FAIL(STATUS_BAD_INPUT,
+             "%s: --resume: this run has gone on to step %lld; to go back to step %lld, begin another run "
+             "from "
+             "this file with --run",
+             path, (long long)own.step, (long long)checkpoint->step);
+    log_warning("--resume %s is not read again: this run has gone on from step %lld to %lld", path,
+                (long long)checkpoint->step, (long long)own.step);
+    checkpoint_release(checkpoint);
+    *checkpoint = own;
+    own = (Checkpoint){0};
+    snprintf(path, FILE_PATH_BYTES, "%s", own_path);
+done:
+    checkpoint_release(&own);
+    return status;
+}
+
 /* Rank 0: finds what to resume from; *found is false for a fresh start. */
 static Status find_checkpoint(const Session *session, Checkpoint *checkpoint, char path[FILE_PATH_BYTES],
                               bool *found) {
@@ -58,7 +88,7 @@ static Status find_checkpoint(const Session *session, Checkpoint *checkpoint, ch
     } else if (strcmp(resume, "auto") == 0) {
         TRY(checkpoint_read_newest(session->run.path, checkpoint, path, found));
     } else {
-        TRY(checkpoint_read(resume, checkpoint, path));
+        TRY(choose_file_or_own(session, resume, checkpoint, path));
         *found = true;
     }
     if (*found)

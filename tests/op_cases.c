@@ -35,6 +35,7 @@ static const ConvolutionSize convolutions[] = {
     {true, 3, 7, 7, 8, 8, 4, 2, 1},      {true, 8, 7, 7, 24, 16, 4, 2, 1},
     {true, 1, 14, 14, 64, 64, 4, 2, 1},  {true, 3, 5, 3, 3, 1, 4, 2, 1},
     {true, 1, 3, 5, 1, 8, 4, 2, 1},      {true, 3, 1, 1, 16, 3, 4, 2, 1},
+    {false, 1, 5, 3, 1, 520, 3, 1, 1}, /* more channels than a block of a GPU takes at once */
 };
 
 /* Forward, with an addend. */

@@ -107,7 +107,9 @@ static void check_norm_plan(const GroupNormPlan *plan, int64_t limit, int bytes,
     int64_t elements = plan->staged ? (int64_t)plan->pixels * plan->block_channels : 0;
     CHECK(plan->slope_offset >= elements * bytes);
     CHECK(plan->sums_offset - plan->slope_offset >= (backward ? elements * 4 : 0));
-    CHECK(plan->channel_offset - plan->sums_offset >= threads * plan->vector * 4);
+    CHECK(plan->partial_offset - plan->sums_offset >= threads * plan->vector * 4);
+    CHECK(plan->channel_offset - plan->partial_offset >=
+          (backward ? 3 * plan->slots * plan->block_channels * 4 : 0));
     CHECK(plan->group_offset - plan->channel_offset >= (backward ? 7 * plan->block_channels * 4 : 0));
     CHECK(plan->shared_bytes - plan->group_offset >= 2 * plan->block_groups * 4);
     CHECK(plan->slope_offset % 16 == 0 && plan->sums_offset % 16 == 0 && plan->channel_offset % 16 == 0);
@@ -344,6 +346,7 @@ static void check_bands(const SinglePlan *plan) {
     int lanes = plan->map.lanes, covered = 0;
     CHECK(lanes >= plan->vectors && lanes <= OPS_WARP && OPS_WARP % lanes == 0);
     CHECK(plan->shared_bytes <= SINGLE_REDUCE_SHARED);
+    CHECK(plan->shared_bytes >= plan->channels * SINGLE_FAST_TAPS * 4);
     CHECK(plan->blocks == plan->samples * plan->bands);
     for (int band = 0; band < plan->bands; band++) {
         int first = band * plan->band_rows;
@@ -373,6 +376,7 @@ static void check_single(const SingleCase *c, SinglePass pass, bool narrow_is_la
     CHECK(plan.fast == c->fast);
     CHECK(plan.blocks >= 1 && plan.sections >= 1 && plan.sections <= LARGEST_GRID_Y);
     CHECK(plan.map.rows >= 1 && plan.map.threads == OPS_THREADS);
+    CHECK(pass == SINGLE_REDUCE || plan.map.lanes * plan.vector <= SINGLE_SECTION_CHANNELS);
     if (pass == SINGLE_REDUCE && plan.fast)
         check_bands(&plan);
     else

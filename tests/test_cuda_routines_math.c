@@ -313,23 +313,30 @@ static void test_residual(bool normalise) {
 
 /* ---- layouts ---- */
 
-/* One block's work on a piece, element after element: every slot of the tile once. */
+/* One block's work on a piece, thread after thread: every slot of the tile once. */
 static void convert_piece(const LayoutPiece *piece, float *plain, float *laid, bool gather) {
+    enum { STEP = 256 };
     static float tile[LAYOUT_TILE];
     static bool taken[LAYOUT_TILE];
     const int count = layout_elements(piece);
     memset(taken, 0, sizeof taken);
-    for (int e = 0; e < count; e++) {
-        const int slot = layout_slot(gather ? layout_plain(piece, e) : e);
-        CHECK(slot >= 0 && slot < LAYOUT_TILE && !taken[slot]);
-        taken[slot] = true;
-        tile[slot] = gather ? laid[layout_laid(piece, e)] : plain[piece->first + e];
+    for (int thread = 0; thread < STEP; thread++) {
+        LayoutWalk walk = layout_walk(piece, thread, STEP);
+        for (int e = thread; e < count; e += STEP, layout_step(piece, &walk)) {
+            const int slot = layout_slot(gather ? layout_plain(piece, walk) : e);
+            CHECK(slot >= 0 && slot < LAYOUT_TILE && !taken[slot]);
+            taken[slot] = true;
+            tile[slot] = gather ? laid[layout_laid(piece, walk)] : plain[piece->first + e];
+        }
     }
-    for (int e = 0; e < count; e++)
-        if (gather)
-            plain[piece->first + e] = tile[layout_slot(e)];
-        else
-            laid[layout_laid(piece, e)] = tile[layout_slot(layout_plain(piece, e))];
+    for (int thread = 0; thread < STEP; thread++) {
+        LayoutWalk walk = layout_walk(piece, thread, STEP);
+        for (int e = thread; e < count; e += STEP, layout_step(piece, &walk))
+            if (gather)
+                plain[piece->first + e] = tile[layout_slot(e)];
+            else
+                laid[layout_laid(piece, walk)] = tile[layout_slot(layout_plain(piece, walk))];
+    }
 }
 
 /* All pieces of an array: the CPU backend's bits both ways, each element once. */

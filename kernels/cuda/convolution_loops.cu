@@ -60,6 +60,15 @@ ChunkMap chunk_map(DataType type, int64_t channels) {
     return map;
 }
 
+template <typename T, int WIDTH>
+__device__ void add_vector(typename Access<T, WIDTH>::Raw raw, float (&total)[WIDTH]) {
+    float value[WIDTH];
+    Access<T, WIDTH>::unpack(raw, value);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++)
+        total[i] += value[i];
+}
+
 /* Sums of chunks of pixels: blockIdx.x is the chunk, blockIdx.y a group of columns; partial (chunks,
  * channels). */
 template <typename T, int WIDTH>
@@ -72,20 +81,26 @@ __global__ void __launch_bounds__(OPS_THREADS)
     const int64_t end = ops_smaller((int64_t)(blockIdx.x + 1) * map.pixels, pixels);
     const int rounds = vector < vectors && row < rows ? (int)ops_divide_up(end - first, rows) : 0;
     float total[WIDTH] = {};
-#pragma unroll 8
-    for (int k = 0; k < rounds; k++) { /* counted, so that loads are unrolled without exits between them */
-        float value[WIDTH];
-        load<T, WIDTH>(values, (first + (int64_t)k * rows) * vectors + vector, value);
+    int k = 0;
+    for (; k + CHUNK_ROUNDS <= rounds; k += CHUNK_ROUNDS) { /* all loads of a turn under way at once */
+        typename Access<T, WIDTH>::Raw raw[CHUNK_ROUNDS];
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++)
-            total[i] += value[i];
+        for (int j = 0; j < CHUNK_ROUNDS; j++)
+            raw[j] = load_raw<T, WIDTH>(values, (first + (int64_t)(k + j) * rows) * vectors + vector);
+#pragma unroll
+        for (int j = 0; j < CHUNK_ROUNDS; j++)
+            add_vector<T, WIDTH>(raw[j], total);
     }
+    for (; k < rounds; k++)
+        add_vector<T, WIDTH>(load_raw<T, WIDTH>(values, (first + (int64_t)k * rows) * vectors + vector),
+                             total);
     store_shared<WIDTH>(sums + threadIdx.x * WIDTH, total);
     __syncthreads();
     /* One thread per column adds the rows, in order. */
     for (int at = threadIdx.x; at < lanes * WIDTH; at += OPS_THREADS) {
         int64_t c = (int64_t)blockIdx.y * lanes * WIDTH + at;
         float sum = 0;
+#pragma unroll 8
         for (int r = 0; r < rows; r++)
             sum += sums[r * lanes * WIDTH + at];
         if (c < channels)

@@ -77,8 +77,9 @@ __global__ void __launch_bounds__(OPS_THREADS)
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         /* fewer than 2^31 elements: the index fits */
         unsigned row = (unsigned)i / units, column = (unsigned)i - row * units;
-        y[i] = column < a_units ? a[(int64_t)row * a_units + column]
-                                : b[(int64_t)row * b_units + (column - a_units)];
+        const Unit *from = column < a_units ? a + ((int64_t)row * a_units + column)
+                                            : b + ((int64_t)row * b_units + (column - a_units));
+        y[i] = *from; /* one load for all lanes */
     }
 }
 

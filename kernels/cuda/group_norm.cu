@@ -56,11 +56,31 @@ __device__ void load_ahead(const GroupNormPlan &plan, const Place &place, const 
     }
 }
 
-/* Per-thread channel sums -> statistic[group], the sum over each of the block's groups. */
-template <int V>
+/* Where the block's groups begin in mean and rstd. */
+__device__ int64_t block_moment(const GroupNormPlan &plan) {
+    return (int64_t)blockIdx.x * plan.block_groups;
+}
+
+/* use(i, group) for each of a thread's V channels, of which the first is number `channel` of the block; one
+ * division for all. */
+template <int V, typename Use> __device__ void for_channels(const GroupNormPlan &plan, int channel, Use use) {
+    int group = channel / plan.width, end = (group + 1) * plan.width - channel;
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        if (i == end) {
+            group++;
+            end += plan.width;
+        }
+        use(i, group);
+    }
+}
+
+/* Per-thread channel sums -> statistic[group] = finish(the sum over the group), for each of the block's
+ * groups. */
+template <int V, typename Finish>
 __device__ void block_group_sums(const float (&value)[V], const GroupNormPlan &plan, float *sums,
-                                 float *statistic) {
-    block_channel_sums<V>(value, sums, plan.map, plan.slots);
+                                 float *statistic, Finish finish) {
+    block_channel_sums<V>(value, sums, sums, plan.map, plan.slots);
     int thread = (int)threadIdx.x, warps = (int)blockDim.x / OPS_WARP, elements = plan.width * plan.slots;
     for (int group = thread / OPS_WARP; group < plan.block_groups; group += warps) {
         float sum = 0;
@@ -70,7 +90,7 @@ __device__ void block_group_sums(const float (&value)[V], const GroupNormPlan &p
         }
         sum = warp_sum(sum);
         if (thread % OPS_WARP == 0)
-            statistic[group] = sum;
+            statistic[group] = finish(sum);
     }
     __syncthreads();
 }
@@ -81,7 +101,6 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
     char *const shared = dynamic_shared();
     typedef typename Access<T, V>::Raw Raw;
     float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);
-    float *statistic = reinterpret_cast<float *>(shared + plan.group_offset);
     const T *x = static_cast<const T *>(tensors.x);
     T *y = static_cast<T *>(tensors.y);
     const Place place = place_of<V>(plan);
@@ -105,32 +124,29 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
             Raw raw[AHEAD];
             load_ahead<T, V>(plan, place, x, first, raw);
 #pragma unroll
-            for (int k = 0; k < AHEAD; k++) {
+            for (int k = 0; k < AHEAD; k++) { /* without exits, behind which loads would be put off */
                 const int pixel = first + k * plan.map.rows;
-                if (pixel >= plan.pixels)
-                    break;
-                if (STAGED)
+                const bool inside = pixel < plan.pixels;
+                if (STAGED && inside)
                     reinterpret_cast<Raw *>(shared)[pixel * plan.map.lanes + place.lane] = raw[k];
                 float v[V];
                 Access<T, V>::unpack(raw[k], v);
 #pragma unroll
                 for (int i = 0; i < V; i++)
-                    sum[i] += v[i] + centre[i];
+                    sum[i] += inside ? v[i] + centre[i] : 0;
             }
         }
     }
-    block_group_sums<V>(sum, plan, sums, statistic);
-    if ((int)threadIdx.x < plan.block_groups) {
-        int64_t moment = (int64_t)blockIdx.x * plan.block_groups + threadIdx.x;
-        tensors.mean[moment] = statistic[threadIdx.x] / count;
-    }
+    float *mean = reinterpret_cast<float *>(shared + plan.group_offset), *rstd = mean + plan.block_groups;
+    block_group_sums<V>(sum, plan, sums, mean, [=](float total) { return total / count; });
+    if ((int)threadIdx.x < plan.block_groups)
+        tensors.mean[block_moment(plan) + threadIdx.x] = mean[threadIdx.x];
 
     if (place.active) {
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            centre[i] -= statistic[(channel + i) / plan.width] / count;
+        for_channels<V>(plan, channel, [&](int i, int group) {
+            centre[i] -= mean[group];
             sum[i] = 0;
-        }
+        });
         for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
             float v[V];
             load_x<T, V, STAGED>(plan, place, x, shared, pixel, v);
@@ -139,22 +155,18 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
                 sum[i] += (v[i] + centre[i]) * (v[i] + centre[i]);
         }
     }
-    float *squares = statistic + plan.block_groups;
-    block_group_sums<V>(sum, plan, sums, squares);
-    if ((int)threadIdx.x < plan.block_groups) {
-        int64_t moment = (int64_t)blockIdx.x * plan.block_groups + threadIdx.x;
-        tensors.rstd[moment] = 1 / sqrtf(squares[threadIdx.x] / count + epsilon);
-    }
+    block_group_sums<V>(sum, plan, sums, rstd,
+                        [=](float total) { return 1 / sqrtf(total / count + epsilon); });
+    if ((int)threadIdx.x < plan.block_groups)
+        tensors.rstd[block_moment(plan) + threadIdx.x] = rstd[threadIdx.x];
     if (!place.active)
         return;
 
     float scale[V], offset[V];
-#pragma unroll
-    for (int i = 0; i < V; i++) {
-        float rstd = 1 / sqrtf(squares[(channel + i) / plan.width] / count + epsilon);
-        scale[i] = tensors.gamma[place.first_channel + channel + i] * rstd;
+    for_channels<V>(plan, channel, [&](int i, int group) {
+        scale[i] = tensors.gamma[place.first_channel + channel + i] * rstd[group];
         offset[i] = tensors.beta[place.first_channel + channel + i];
-    }
+    });
 #pragma unroll 2
     for (int pixel = place.row; pixel < plan.pixels; pixel += plan.map.rows) {
         float v[V];
@@ -171,8 +183,8 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
 
 /* The backward kernel's arrays per channel of the block, in shared memory. */
 struct ChannelArrays {
-    float *gamma, *beta, *centre, *rstd; /* centre: shift - mean */
-    float *sum_slope, *sum_slope_xhat, *sum_xhat;
+    float *gamma, *beta, *centre, *rstd;          /* centre: shift - mean */
+    float *sum_slope, *sum_slope_xhat, *sum_xhat; /* one behind the other */
 };
 
 __device__ ChannelArrays channel_arrays(float *memory, int channels) {
@@ -189,6 +201,7 @@ __device__ ChannelArrays channel_arrays(float *memory, int channels) {
 
 __device__ void fill_channel_arrays(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
                                     const GroupNormBackwardTensors &tensors) {
+#pragma unroll 1
     for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
         int channel = place.first_channel + c;
         int64_t moment = (int64_t)place.sample * plan.groups + channel / plan.width;
@@ -224,13 +237,14 @@ __device__ void slope_through(const ChannelArrays &a, int channel, const float (
     }
 }
 
-/* Per-thread sums -> totals (block_channels). */
-template <int V>
-__device__ void channel_totals(const float (&value)[V], const GroupNormPlan &plan, float *sums,
+/* The quantities' partial sums (quantities, slots, block_channels) -> totals (quantities, block_channels). */
+__device__ void channel_totals(const float *partial, int quantities, const GroupNormPlan &plan,
                                float *totals) {
-    block_channel_sums<V>(value, sums, plan.map, plan.slots);
-    for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x)
-        totals[c] = slot_sum(sums, plan.slots, plan.block_channels, c);
+    for (int i = (int)threadIdx.x; i < quantities * plan.block_channels; i += (int)blockDim.x) {
+        const int quantity = i / plan.block_channels, channel = i - quantity * plan.block_channels;
+        totals[i] = slot_sum(partial + quantity * plan.slots * plan.block_channels, plan.slots,
+                             plan.block_channels, channel);
+    }
     __syncthreads();
 }
 
@@ -333,6 +347,7 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     typedef typename Access<T, V>::Raw Raw;
     float *staged_slope = reinterpret_cast<float *>(shared + plan.slope_offset);
     float *sums = reinterpret_cast<float *>(shared + plan.sums_offset);
+    float *partial = reinterpret_cast<float *>(shared + plan.partial_offset);
     float *mean_1 = reinterpret_cast<float *>(shared + plan.group_offset);
     float *mean_2 = mean_1 + plan.block_groups;
     const ChannelArrays arrays =
@@ -341,6 +356,11 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     const T *addend = static_cast<const T *>(tensors.addend);
     const Place place = place_of<V>(plan);
     const int channel = place.lane * V, plane = plan.pixels * plan.map.lanes;
+    Raw x_raw[BACKWARD_AHEAD], dy_raw[BACKWARD_AHEAD];
+    if (place.active) { /* under way while the arrays are filled */
+        load_ahead<T, V>(plan, place, x, place.row, x_raw);
+        load_ahead<T, V>(plan, place, dy, place.row, dy_raw);
+    }
     fill_channel_arrays(arrays, plan, place, tensors);
 
     float sum_slope[V], sum_slope_xhat[V], sum_xhat[V];
@@ -352,9 +372,10 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
     }
     if (place.active) {
         for (int first = place.row; first < plan.pixels; first += BACKWARD_AHEAD * plan.map.rows) {
-            Raw x_raw[BACKWARD_AHEAD], dy_raw[BACKWARD_AHEAD];
-            load_ahead<T, V>(plan, place, x, first, x_raw);
-            load_ahead<T, V>(plan, place, dy, first, dy_raw);
+            if (first > place.row) {
+                load_ahead<T, V>(plan, place, x, first, x_raw);
+                load_ahead<T, V>(plan, place, dy, first, dy_raw);
+            }
 #pragma unroll
             for (int k = 0; k < BACKWARD_AHEAD; k++) {
                 float xhat[V], slope[V];
@@ -379,10 +400,13 @@ __global__ void __launch_bounds__(GROUP_NORM_BACKWARD_THREADS, 2)
             }
         }
     }
-    channel_totals<V>(sum_slope, plan, sums, arrays.sum_slope);
-    channel_totals<V>(sum_slope_xhat, plan, sums, arrays.sum_slope_xhat);
+    const int partials = plan.slots * plan.block_channels;
+    block_channel_sums<V>(sum_slope, sums, partial, plan.map, plan.slots);
+    block_channel_sums<V>(sum_slope_xhat, sums, partial + partials, plan.map, plan.slots);
     if (tensors.dshift)
-        channel_totals<V>(sum_xhat, plan, sums, arrays.sum_xhat);
+        block_channel_sums<V>(sum_xhat, sums, partial + 2 * partials, plan.map, plan.slots);
+    channel_totals(partial, tensors.dshift ? GROUP_NORM_QUANTITIES : GROUP_NORM_QUANTITIES - 1, plan,
+                   arrays.sum_slope);
     group_means(arrays, plan, mean_1, mean_2);
     finish_channels(arrays, plan, place, tensors, mean_1, mean_2);
     if (!place.active)

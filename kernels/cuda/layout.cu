@@ -1,6 +1,7 @@
 /* Parameters into the layouts that kernels want, and gradients out of those they leave: one launch for a
  * whole table of pieces, a block for each. The plain array is read and written in its order, the
  * transposition happens in shared memory. */
+#include <cuda_bf16.h>
 #include <stdint.h>
 
 #include "kernels/cuda/launch.cuh"
@@ -13,25 +14,31 @@ extern "C" {
 
 namespace {
 
-enum { THREADS = LAYOUT_SUM_ROWS * LAYOUT_PIECE_SUMS };
+enum {
+    THREADS = LAYOUT_SUM_ROWS * LAYOUT_PIECE_SUMS,
+    AHEAD = 4, /* elements that a thread loads before it uses them */
+};
+
+__device__ void store_laid(void *laid, int64_t at, DataType type, float value) {
+    if (type == DATA_BF16)
+        static_cast<__nv_bfloat16 *>(laid)[at] = __float2bfloat16_rn(value);
+    else
+        static_cast<float *>(laid)[at] = value;
+}
 
 __global__ void __launch_bounds__(THREADS) lay_out_kernel(const LayoutPiece *pieces, const float *flat) {
     __shared__ float tile[LAYOUT_TILE];
     const LayoutPiece piece = pieces[blockIdx.x];
     const int count = layout_elements(&piece);
-#pragma unroll 4
+#pragma unroll AHEAD
     for (int i = (int)threadIdx.x; i < count; i += THREADS)
         tile[layout_slot(i)] = flat[piece.first + i];
     __syncthreads();
-#pragma unroll 4
-    for (int e = (int)threadIdx.x; e < count; e += THREADS) {
-        const float value = tile[layout_slot(layout_plain(&piece, e))];
-        const int64_t at = layout_laid(&piece, e);
-        if (piece.type == DATA_BF16)
-            static_cast<uint16_t *>(piece.laid)[at] = bf16_of(value);
-        else
-            static_cast<float *>(piece.laid)[at] = value;
-    }
+    LayoutWalk walk = layout_walk(&piece, (int)threadIdx.x, THREADS);
+#pragma unroll AHEAD
+    for (int e = (int)threadIdx.x; e < count; e += THREADS, layout_step(&piece, &walk))
+        store_laid(piece.laid, layout_laid(&piece, walk), piece.type,
+                   tile[layout_slot(layout_plain(&piece, walk))]);
 }
 
 __device__ float laid_value(const LayoutPiece &piece, int64_t at) {
@@ -65,11 +72,24 @@ __global__ void __launch_bounds__(THREADS) gather_kernel(const LayoutPiece *piec
         return;
     }
     const int count = layout_elements(&piece);
-#pragma unroll 4
-    for (int e = (int)threadIdx.x; e < count; e += THREADS)
-        tile[layout_slot(layout_plain(&piece, e))] = laid_value(piece, layout_laid(&piece, e));
+    LayoutWalk walk = layout_walk(&piece, (int)threadIdx.x, THREADS);
+    int e = (int)threadIdx.x;
+    for (; e + (AHEAD - 1) * THREADS < count; e += AHEAD * THREADS) {
+        float value[AHEAD];
+        int slot[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++, layout_step(&piece, &walk)) {
+            value[k] = laid_value(piece, layout_laid(&piece, walk));
+            slot[k] = layout_slot(layout_plain(&piece, walk));
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            tile[slot[k]] = value[k];
+    }
+    for (; e < count; e += THREADS, layout_step(&piece, &walk))
+        tile[layout_slot(layout_plain(&piece, walk))] = laid_value(piece, layout_laid(&piece, walk));
     __syncthreads();
-#pragma unroll 4
+#pragma unroll AHEAD
     for (int i = (int)threadIdx.x; i < count; i += THREADS)
         flat[piece.first + i] = tile[layout_slot(i)];
 }

@@ -18,16 +18,38 @@ OPS_FUNCTION int layout_elements(const LayoutPiece *piece) {
     return piece->width * piece->taps;
 }
 
+/* A thread that takes every `step`-th element: its element's tap and place within it, and how far it goes on.
+ * One division for all its elements. */
+typedef struct LayoutWalk {
+    int tap, i, taps_on, on;
+} LayoutWalk;
+
+OPS_FUNCTION LayoutWalk layout_walk(const LayoutPiece *piece, int first, int step) {
+    LayoutWalk walk;
+    walk.tap = first / piece->width;
+    walk.i = first - walk.tap * piece->width;
+    walk.taps_on = step / piece->width;
+    walk.on = step - walk.taps_on * piece->width;
+    return walk;
+}
+
+OPS_FUNCTION void layout_step(const LayoutPiece *piece, LayoutWalk *walk) {
+    walk->tap += walk->taps_on;
+    walk->i += walk->on;
+    if (walk->i >= piece->width) {
+        walk->i -= piece->width;
+        walk->tap++;
+    }
+}
+
 /* From the piece's first element in the plain array. */
-OPS_FUNCTION int layout_plain(const LayoutPiece *piece, int e) {
-    int tap = e / piece->width, i = e - tap * piece->width;
-    return i * piece->taps + tap;
+OPS_FUNCTION int layout_plain(const LayoutPiece *piece, LayoutWalk walk) {
+    return walk.i * piece->taps + walk.tap;
 }
 
 /* From the piece's first element in the laid array. */
-OPS_FUNCTION int64_t layout_laid(const LayoutPiece *piece, int e) {
-    int tap = e / piece->width, i = e - tap * piece->width;
-    return tap * piece->inner + i;
+OPS_FUNCTION int64_t layout_laid(const LayoutPiece *piece, LayoutWalk walk) {
+    return walk.tap * piece->inner + walk.i;
 }
 
 #endif

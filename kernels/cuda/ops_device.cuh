@@ -128,23 +128,26 @@ __device__ inline float warp_sum(float value) {
     return value;
 }
 
-/* Each thread's V per-channel sums -> sums (slots, channels), whose columns remain to be added up; channels =
- * map.lanes * V. To be called by all threads; ends with a barrier. sums: (map.threads, V) floats; the caller
- * puts a barrier between reading them and the next call. */
+/* Each thread's V per-channel sums -> partial (slots, channels), whose columns remain to be added up;
+ * channels = map.lanes * V. To be called by all threads; ends with a barrier. sums: (map.threads, V) floats,
+ * free again afterwards unless they are `partial` too; then the caller puts a barrier between reading them
+ * and the next call. */
 template <int V>
-__device__ void block_channel_sums(const float (&value)[V], float *sums, LaneMap map, int slots) {
+__device__ void block_channel_sums(const float (&value)[V], float *sums, float *partial, LaneMap map,
+                                   int slots) {
     int thread = (int)threadIdx.x, channels = map.lanes * V;
     if (thread < map.rows * map.lanes)
         store_shared<V>(sums + thread * V, value);
     __syncthreads();
-    /* Element (slot, channel) adds up rows slot, slot + slots, ... into the first of them: no other element
-     * reads these rows. */
+    /* Element (slot, channel) adds up rows slot, slot + slots, ..., the first of which may be its own place:
+     * no other element reads these rows. */
     for (int i = thread; i < slots * channels; i += (int)blockDim.x) {
         int slot = i / channels, channel = i - slot * channels;
         float sum = 0;
+#pragma unroll 4
         for (int row = slot; row < map.rows; row += slots)
             sum += sums[row * channels + channel];
-        sums[i] = sum;
+        partial[i] = sum;
     }
     __syncthreads();
 }
@@ -152,6 +155,7 @@ __device__ void block_channel_sums(const float (&value)[V], float *sums, LaneMap
 /* The sum of one column of block_channel_sums' result. */
 __device__ inline float slot_sum(const float *sums, int slots, int channels, int channel) {
     float sum = 0;
+#pragma unroll 4
     for (int slot = 0; slot < slots; slot++)
         sum += sums[slot * channels + channel];
     return sum;

@@ -81,6 +81,7 @@ enum {
     GROUP_NORM_SEGMENT = 64,           /* bytes of one pixel that a block reads */
     GROUP_NORM_BACKWARD_SEGMENT = 32,  /* smaller: it keeps two tensors */
     GROUP_NORM_CHANNEL_ARRAYS = 7,     /* of the backward kernel */
+    GROUP_NORM_QUANTITIES = 3,         /* that the backward kernel sums per channel */
     GROUP_NORM_GROUP_ARRAYS = 2,
 };
 
@@ -92,17 +93,21 @@ typedef struct GroupNormPlan {
     int vector, slots;
     LaneMap map;
     bool staged; /* the block's part of the sample stays in shared memory between passes */
-    /* byte offsets in shared memory: x; gradient in float (backward); partial sums (threads, vector);
-     * per-channel arrays (backward); per-group arrays */
-    int slope_offset, sums_offset, channel_offset, group_offset, shared_bytes;
+    /* byte offsets in shared memory: x; gradient in float (backward); sums (threads, vector); sums of three
+     * quantities (3, slots, block_channels) and per-channel arrays (both backward); per-group arrays */
+    int slope_offset, sums_offset, partial_offset, channel_offset, group_offset, shared_bytes;
 } GroupNormPlan;
 
 OPS_FUNCTION void group_norm_layout(GroupNormPlan *plan, int element_bytes, bool backward, bool staged) {
     int64_t elements = staged ? (int64_t)plan->pixels * plan->block_channels : 0;
     int64_t slope = ops_round_up(elements * element_bytes, OPS_VECTOR_BYTES);
     int64_t sums = slope + ops_round_up(backward ? elements * (int64_t)sizeof(float) : 0, OPS_VECTOR_BYTES);
-    int64_t channel = sums + ops_round_up((int64_t)plan->map.threads * plan->vector * (int64_t)sizeof(float),
+    int64_t partial = sums + ops_round_up((int64_t)plan->map.threads * plan->vector * (int64_t)sizeof(float),
                                           OPS_VECTOR_BYTES);
+    int64_t quantities = backward ? GROUP_NORM_QUANTITIES : 0;
+    int64_t channel =
+        partial + ops_round_up(quantities * plan->slots * plan->block_channels * (int64_t)sizeof(float),
+                               OPS_VECTOR_BYTES);
     int64_t arrays = backward ? GROUP_NORM_CHANNEL_ARRAYS : 0;
     int64_t group =
         channel + ops_round_up(arrays * plan->block_channels * (int64_t)sizeof(float), OPS_VECTOR_BYTES);
@@ -110,6 +115,7 @@ OPS_FUNCTION void group_norm_layout(GroupNormPlan *plan, int element_bytes, bool
     plan->staged = staged;
     plan->slope_offset = (int)ops_smaller(slope, INT32_MAX);
     plan->sums_offset = (int)ops_smaller(sums, INT32_MAX);
+    plan->partial_offset = (int)ops_smaller(partial, INT32_MAX);
     plan->channel_offset = (int)ops_smaller(channel, INT32_MAX);
     plan->group_offset = (int)ops_smaller(group, INT32_MAX);
     plan->shared_bytes = (int)ops_smaller(bytes, INT32_MAX);

@@ -19,7 +19,8 @@ namespace {
 enum {
     THREADS = 256,
     WARP = 32,
-    NORMALS = 4, /* pixels of one block of the generator */
+    NORMALS = 4,     /* pixels of one block of the generator */
+    ADAMW_AHEAD = 4, /* elements that a thread loads before it uses them */
 };
 
 unsigned blocks_for(int64_t count, int64_t per_block) {
@@ -206,8 +207,27 @@ __global__ void __launch_bounds__(THREADS) adamw_kernel(const UpdateArguments a)
     float *__restrict__ parameter = a.parameter + piece.offset, *__restrict__ m = a.m + piece.offset;
     float *__restrict__ v = a.v + piece.offset, *__restrict__ ema = a.ema + piece.offset;
     const int count = (int)piece.count;
-#pragma unroll 2
-    for (int i = (int)threadIdx.x; i < count; i += THREADS)
+    int i = (int)threadIdx.x;
+    for (; i + (ADAMW_AHEAD - 1) * THREADS < count; i += ADAMW_AHEAD * THREADS) {
+        float g[ADAMW_AHEAD], p[ADAMW_AHEAD], m_now[ADAMW_AHEAD], v_now[ADAMW_AHEAD], ema_now[ADAMW_AHEAD];
+#pragma unroll
+        for (int k = 0; k < ADAMW_AHEAD; k++) {
+            g[k] = gradient[i + k * THREADS];
+            p[k] = parameter[i + k * THREADS];
+            m_now[k] = m[i + k * THREADS];
+            v_now[k] = v[i + k * THREADS];
+            ema_now[k] = ema[i + k * THREADS];
+        }
+#pragma unroll
+        for (int k = 0; k < ADAMW_AHEAD; k++) {
+            adamw_element(&step, scale, keep, g[k], &p[k], &m_now[k], &v_now[k], &ema_now[k]);
+            parameter[i + k * THREADS] = p[k];
+            m[i + k * THREADS] = m_now[k];
+            v[i + k * THREADS] = v_now[k];
+            ema[i + k * THREADS] = ema_now[k];
+        }
+    }
+    for (; i < count; i += THREADS)
         adamw_element(&step, scale, keep, gradient[i], &parameter[i], &m[i], &v[i], &ema[i]);
 }
 

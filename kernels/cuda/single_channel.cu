@@ -7,19 +7,38 @@
 
 namespace {
 
-/* The narrow value that joins a wide pixel by a tap; 0 outside. FAST: stride 1. */
-template <bool FAST>
-__device__ float narrow_at(const SinglePlan &plan, const float *narrow, SinglePixel pixel, int tap_y,
-                           int tap_x) {
-    int y = FAST ? pixel.y + tap_y - plan.pad
-                 : single_source(pixel.y, tap_y, plan.stride, plan.pad, plan.scatter);
-    int x = FAST ? pixel.x + tap_x - plan.pad
-                 : single_source(pixel.x, tap_x, plan.stride, plan.pad, plan.scatter);
+/* The narrow value that joins a wide pixel by a tap; 0 outside. */
+__device__ float narrow_at(const SinglePlan &plan, const float *narrow, SinglePixel pixel, int tap) {
+    int y = single_source(pixel.y, tap / plan.kernel, plan.stride, plan.pad, plan.scatter);
+    int x = single_source(pixel.x, tap % plan.kernel, plan.stride, plan.pad, plan.scatter);
     bool inside = y >= 0 && y < plan.narrow.height && x >= 0 && x < plan.narrow.width;
-    int64_t index = ((int64_t)pixel.sample * plan.narrow.height + y) * plan.narrow.width + x;
-    /* without a branch, so that the loads of all taps are under way at once */
-    float value = __ldg(narrow + (inside ? index : 0));
-    return inside ? value : 0;
+    int index = (pixel.sample * plan.narrow.height + y) * plan.narrow.width + x; /* fewer than 2^31 pixels */
+    return inside ? __ldg(narrow + index) : 0;
+}
+
+/* Those of all nine taps of a 3x3 with stride 1, without a branch, so that all loads are under way at once.
+ */
+__device__ void narrow_around(const SinglePlan &plan, const float *narrow, SinglePixel pixel,
+                              float (&value)[SINGLE_FAST_TAPS]) {
+    const int top = pixel.y - plan.pad, left = pixel.x - plan.pad;
+    const int corner = (pixel.sample * plan.narrow.height + top) * plan.narrow.width + left;
+#pragma unroll
+    for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++) {
+        const int down = tap / SINGLE_FAST_KERNEL, right = tap % SINGLE_FAST_KERNEL;
+        const bool inside = (unsigned)(top + down) < (unsigned)plan.narrow.height &&
+                            (unsigned)(left + right) < (unsigned)plan.narrow.width;
+        const float loaded = __ldg(narrow + (inside ? corner + down * plan.narrow.width + right : 0));
+        value[tap] = inside ? loaded : 0;
+    }
+}
+
+/* Weights from global to shared memory, neighbours by neighbours, since a thread's own ones lie far from its
+ * neighbour's. By all threads; ends with a barrier. */
+__device__ void load_weights(const float *weight, int count, float *shared) {
+#pragma unroll 4
+    for (int i = (int)threadIdx.x; i < count; i += OPS_THREADS)
+        shared[i] = __ldg(weight + i);
+    __syncthreads();
 }
 
 /* This thread's vector of the wide channels; none if `vector` is not below plan.vectors. */
@@ -43,17 +62,24 @@ template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS)
     expand_kernel(SinglePlan plan, const float *narrow, const float *weight, const float *bias, T *wide) {
     constexpr int KEPT = FAST ? SINGLE_FAST_TAPS : 1;
+    __shared__ float section[FAST ? SINGLE_SECTION_CHANNELS * SINGLE_FAST_TAPS : 1];
     const WidePlace place = wide_place(plan);
-    if (!place.active)
-        return;
     const float *own = weight + (int64_t)place.vector * V * plan.taps;
     float kept[KEPT][V], start[V];
+    const int first = (int)blockIdx.y * plan.map.lanes; /* vector of the section */
+    if (FAST)
+        load_weights(weight + (int64_t)first * V * SINGLE_FAST_TAPS,
+                     min(plan.map.lanes, plan.vectors - first) * V * SINGLE_FAST_TAPS, section);
+    if (!place.active)
+        return;
 #pragma unroll
     for (int i = 0; i < V; i++) {
         start[i] = bias ? bias[place.vector * V + i] : 0;
 #pragma unroll
         for (int tap = 0; tap < KEPT; tap++)
-            kept[tap][i] = FAST ? own[i * plan.taps + single_weight_tap(&plan, tap)] : 0;
+            kept[tap][i] = FAST ? section[((place.vector - first) * V + i) * SINGLE_FAST_TAPS +
+                                          single_weight_tap(&plan, tap)]
+                                : 0;
     }
     const int pixels = (int)single_pixels(&plan, plan.wide), step = (int)gridDim.x * plan.map.rows;
     for (int64_t p = (int64_t)blockIdx.x * plan.map.rows + place.row; p < pixels; p += step) {
@@ -63,17 +89,16 @@ __global__ void __launch_bounds__(OPS_THREADS)
         for (int i = 0; i < V; i++)
             sum[i] = start[i];
         if (FAST) {
+            float value[SINGLE_FAST_TAPS];
+            narrow_around(plan, narrow, pixel, value);
 #pragma unroll
-            for (int tap = 0; tap < KEPT; tap++) {
-                float value =
-                    narrow_at<true>(plan, narrow, pixel, tap / SINGLE_FAST_KERNEL, tap % SINGLE_FAST_KERNEL);
+            for (int tap = 0; tap < KEPT; tap++)
 #pragma unroll
                 for (int i = 0; i < V; i++)
-                    sum[i] += value * kept[tap][i];
-            }
+                    sum[i] += value[tap] * kept[tap][i];
         } else {
             for (int tap = 0; tap < plan.taps; tap++) {
-                float value = narrow_at<false>(plan, narrow, pixel, tap / plan.kernel, tap % plan.kernel);
+                float value = narrow_at(plan, narrow, pixel, tap);
 #pragma unroll
                 for (int i = 0; i < V; i++)
                     sum[i] += value * __ldg(own + i * plan.taps + single_weight_tap(&plan, tap));
@@ -100,12 +125,14 @@ __global__ void __launch_bounds__(OPS_THREADS)
     const bool active = lane < plan.vectors;
 
     float kept[SINGLE_FAST_TAPS][V];
+    load_weights(weight, plan.channels * SINGLE_FAST_TAPS, products);
 #pragma unroll
     for (int tap = 0; tap < SINGLE_FAST_TAPS; tap++)
 #pragma unroll
         for (int i = 0; i < V; i++)
             kept[tap][i] =
-                active ? weight[(lane * V + i) * SINGLE_FAST_TAPS + single_weight_tap(&plan, tap)] : 0;
+                active ? products[(lane * V + i) * SINGLE_FAST_TAPS + single_weight_tap(&plan, tap)] : 0;
+    __syncthreads(); /* now products take the weights' place */
     const int sources = (source_end - source) * plan.wide.width;
     const int64_t base = ((int64_t)sample * plan.wide.height + source) * plan.wide.width;
     /* All threads of a warp take part in the shuffles, so the bound is the same for all. */
@@ -200,27 +227,15 @@ __device__ void narrow_sum(const SinglePlan &plan, const float *narrow, float *s
     __syncthreads();
 }
 
-/* Writes the sums over the block's pixels of one quantity per channel. */
-template <int V>
-__device__ void write_channel_sums(const SinglePlan &plan, const float (&value)[V], float *sums, float *out,
-                                   int64_t stride) {
-    const int channels = plan.map.lanes * V, first = (int)blockIdx.y * channels;
-    const int slots = lane_slots(plan.map, channels);
-    block_channel_sums<V>(value, sums, plan.map, slots);
-    for (int c = (int)threadIdx.x; c < channels; c += (int)blockDim.x)
-        if (first + c < plan.channels)
-            out[(first + c) * stride] = slot_sum(sums, slots, channels, c);
-    __syncthreads();
-}
-
 /* Block (chunk of wide pixels, section of the channels, group of taps) -> dweight[chunk]: (C, taps), and
  * dbias[chunk], if asked for.
  * FAST: all nine taps at once; otherwise one tap per block, and the wide tensor is read once per tap. */
 template <typename T, int V, bool FAST>
 __global__ void __launch_bounds__(OPS_THREADS, 2)
     weights_kernel(SinglePlan plan, const T *wide, const float *narrow, float *dweight, float *dbias) {
-    constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1;
+    constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1, QUANTITIES = TAPS + 1; /* the taps', and the bias' */
     __shared__ __align__(16) float sums[OPS_THREADS * V];
+    __shared__ float partial[QUANTITIES * OPS_THREADS];
     const WidePlace place = wide_place(plan);
     const int first_tap = (int)blockIdx.z * TAPS;
     float *weight_part = dweight + (int64_t)blockIdx.x * plan.channels * plan.taps;
@@ -242,27 +257,38 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
 #pragma unroll
             for (int i = 0; i < V; i++)
                 total[i] += v[i];
+            float value[SINGLE_FAST_TAPS];
+            if (FAST)
+                narrow_around(plan, narrow, pixel, value);
+            else
+                value[0] = narrow_at(plan, narrow, pixel, first_tap);
 #pragma unroll
-            for (int tap = 0; tap < TAPS; tap++) {
-                int tap_y = FAST ? tap / SINGLE_FAST_KERNEL : first_tap / plan.kernel;
-                int tap_x = FAST ? tap % SINGLE_FAST_KERNEL : first_tap % plan.kernel;
-                float value = narrow_at<FAST>(plan, narrow, pixel, tap_y, tap_x);
+            for (int tap = 0; tap < TAPS; tap++)
 #pragma unroll
                 for (int i = 0; i < V; i++)
-                    sum[tap][i] += v[i] * value;
-            }
+                    sum[tap][i] += v[i] * value[tap];
         }
     }
+    /* at most OPS_THREADS partial sums of a quantity, since a section has no more channels */
+    const int channels = plan.map.lanes * V, slots = lane_slots(plan.map, channels), size = slots * channels;
+    const bool biases = dbias && blockIdx.z == 0, wide_biases = biases && plan.bias == SINGLE_BIAS_WIDE;
+    float *bias_part = biases ? dbias + (int64_t)blockIdx.x * single_biases(&plan) : NULL;
 #pragma unroll
     for (int tap = 0; tap < TAPS; tap++)
-        write_channel_sums<V>(plan, sum[tap], sums, weight_part + single_weight_tap(&plan, first_tap + tap),
-                              plan.taps);
-    if (!dbias || blockIdx.z != 0)
-        return;
-    float *bias_part = dbias + (int64_t)blockIdx.x * single_biases(&plan);
-    if (plan.bias == SINGLE_BIAS_WIDE)
-        write_channel_sums<V>(plan, total, sums, bias_part, 1);
-    else if (blockIdx.y == 0)
+        block_channel_sums<V>(sum[tap], sums, partial + tap * size, plan.map, slots);
+    if (wide_biases)
+        block_channel_sums<V>(total, sums, partial + TAPS * size, plan.map, slots);
+    for (int i = (int)threadIdx.x; i < (TAPS + wide_biases) * channels; i += (int)blockDim.x) {
+        const int quantity = i / channels, c = i - quantity * channels, own = (int)blockIdx.y * channels + c;
+        if (own >= plan.channels)
+            continue;
+        const float whole = slot_sum(partial + quantity * size, slots, channels, c);
+        if (quantity == TAPS)
+            bias_part[own] = whole;
+        else
+            weight_part[own * plan.taps + single_weight_tap(&plan, first_tap + quantity)] = whole;
+    }
+    if (biases && !wide_biases && blockIdx.y == 0)
         narrow_sum(plan, narrow, sums, bias_part);
 }
 

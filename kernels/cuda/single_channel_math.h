@@ -21,10 +21,11 @@ typedef struct SingleSize {
 enum {
     SINGLE_FAST_KERNEL = 3,
     SINGLE_FAST_TAPS = 9,
-    SINGLE_EXPAND_PIXELS = 4,    /* per thread, before the grid is full */
-    SINGLE_WEIGHTS_PIXELS = 8,   /* likewise */
-    SINGLE_WEIGHTS_CHUNKS = 256, /* at most: parts of the sum over pixels */
-    SINGLE_REDUCE_ROWS = 14,     /* of target pixels per block */
+    SINGLE_EXPAND_PIXELS = 12, /* per thread, before the grid is full: what it keeps of the weights is dear */
+    SINGLE_WEIGHTS_PIXELS = 8, /* likewise */
+    SINGLE_WEIGHTS_CHUNKS = 256,   /* at most: parts of the sum over pixels */
+    SINGLE_SECTION_CHANNELS = 256, /* at most: the weights or sums of a section are in shared memory */
+    SINGLE_REDUCE_ROWS = 14,       /* of target pixels per block */
     SINGLE_REDUCE_SHARED = 48 << 10,
 };
 
@@ -114,7 +115,9 @@ OPS_FUNCTION void single_plan_reduce(SinglePlan *plan) {
     plan->bands = (int)ops_divide_up(plan->narrow.height, rows);
     plan->band_rows = (int)ops_divide_up(plan->narrow.height, plan->bands);
     plan->blocks = plan->samples * plan->bands;
-    plan->shared_bytes = (int)((plan->band_rows + SINGLE_FAST_KERNEL - 1) * row_bytes);
+    int64_t weight_bytes = (int64_t)plan->channels * SINGLE_FAST_TAPS * (int64_t)sizeof(float);
+    plan->shared_bytes =
+        (int)ops_larger((plan->band_rows + SINGLE_FAST_KERNEL - 1) * row_bytes, weight_bytes);
 }
 
 /* Fills everything that follows from pass, sizes, kernel, stride, pad, scatter and the types. */
@@ -122,7 +125,8 @@ OPS_FUNCTION void single_plan(SinglePlan *plan) {
     single_normalise(plan);
     plan->vector = ops_vector(plan->channels, plan->wide_bf16 ? 2 : 4);
     plan->vectors = plan->channels / plan->vector;
-    plan->sections = (int)ops_divide_up(plan->vectors, OPS_THREADS);
+    plan->sections =
+        (int)ops_divide_up(plan->vectors, ops_smaller(OPS_THREADS, SINGLE_SECTION_CHANNELS / plan->vector));
     plan->map = lane_map((int)ops_divide_up(plan->vectors, plan->sections), OPS_THREADS);
     int64_t pixels = single_pixels(plan, plan->wide), rows = plan->map.rows;
     if (plan->pass == SINGLE_EXPAND)

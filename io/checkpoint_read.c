@@ -136,8 +136,8 @@ done:
     return status;
 }
 
-/* Newest first; only damage leads on to the one before: trouble of the machine (locks, memory) would repeat.
- */
+/* Newest first; only damage leads on to the one before: trouble of the machine (locks, memory) would repeat,
+ * and a file that may not be read is not damaged. */
 static Status read_newest_in(const char *folder, Checkpoint *out, char path[FILE_PATH_BYTES], bool *found) {
     Status status = STATUS_OK;
     int64_t *steps = NULL;
@@ -152,7 +152,7 @@ static Status read_newest_in(const char *folder, Checkpoint *out, char path[FILE
         status = read_file(path, out);
         if (status == STATUS_OK)
             *found = true;
-        else if (status != STATUS_BAD_INPUT)
+        else if (status != STATUS_BAD_INPUT || !file_is_readable(path))
             goto done;
         else if (i + 1 < count)
             log_warning("%s; trying the checkpoint before it", status_message());

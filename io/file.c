@@ -15,6 +15,8 @@ enum {
     DIRECTORY_MODE = 0777,
     READ_BLOCK_BYTES = 1 << 16,
     MAXIMUM_WRITE_BYTES = 1 << 30, /* Linux cuts larger writes short anyway */
+    TEMPORARY_BYTES = FILE_PATH_BYTES + 64,
+    TEMPORARY_ATTEMPTS = 100,
 };
 
 Status file_error_status(int error_number) {
@@ -50,6 +52,15 @@ bool file_exists(const char *path) {
 bool file_is_directory(const char *path) {
     struct stat information;
     return stat(path, &information) == 0 && S_ISDIR(information.st_mode);
+}
+
+bool file_is_regular(const char *path) {
+    struct stat information;
+    return stat(path, &information) == 0 && S_ISREG(information.st_mode);
+}
+
+bool file_is_readable(const char *path) {
+    return access(path, R_OK) == 0;
 }
 
 /* Splits off the directory of a path ("." if it has none). */
@@ -154,14 +165,36 @@ Status file_check_room(const char *path, uint64_t bytes) {
     return STATUS_OK;
 }
 
+/* Temporary name number `attempt` of this process. Ranks of other hosts may have its number, and leftovers
+ * too: what is there already is left alone. */
+static int own_temporary(char temporary[TEMPORARY_BYTES], const char *path, int attempt) {
+    return snprintf(temporary, TEMPORARY_BYTES, "%s.%ld-%d%s", path, (long)getpid(), attempt,
+                    FILE_TEMPORARY_SUFFIX);
+}
+
+/* Opens a new file for what is to become `path`; -1 with errno. */
+static int create_temporary(char temporary[TEMPORARY_BYTES], const char *path, bool shared) {
+    int descriptor = -1;
+    if (!shared) {
+        snprintf(temporary, TEMPORARY_BYTES, "%s%s", path, FILE_TEMPORARY_SUFFIX);
+        return open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
+    }
+    for (int attempt = 0; attempt < TEMPORARY_ATTEMPTS; attempt++) {
+        own_temporary(temporary, path, attempt);
+        descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+        if (descriptor >= 0 || errno != EEXIST)
+            break;
+    }
+    return descriptor;
+}
+
 Status file_write(const char *path, const void *data, size_t bytes, FileDurability durability) {
     Status status = STATUS_OK;
-    char temporary[FILE_PATH_BYTES + sizeof FILE_TEMPORARY_SUFFIX];
+    char temporary[TEMPORARY_BYTES];
     bool created = false;
-    int length = snprintf(temporary, FILE_PATH_BYTES, "%s%s", path, FILE_TEMPORARY_SUFFIX);
-    if (length >= FILE_PATH_BYTES)
+    if (strlen(path) + strlen(FILE_TEMPORARY_SUFFIX) >= FILE_PATH_BYTES)
         FAIL(STATUS_BAD_INPUT, "%.80s...: the path is longer than %d characters", path, FILE_PATH_BYTES - 1);
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
+    int descriptor = create_temporary(temporary, path, durability == FILE_SHARED);
     if (descriptor < 0) {
         status = write_error(path, "create", bytes, errno);
         goto done;
@@ -244,9 +277,15 @@ Status file_make_directories(const char *path) {
 }
 
 Status file_replace_link(const char *path, const char *target) {
-    char temporary[FILE_PATH_BYTES + sizeof FILE_TEMPORARY_SUFFIX];
-    snprintf(temporary, sizeof temporary, "%s%s", path, FILE_TEMPORARY_SUFFIX);
-    if ((unlink(temporary) != 0 && errno != ENOENT) || symlink(target, temporary) != 0)
+    char temporary[TEMPORARY_BYTES];
+    int made = -1;
+    for (int attempt = 0; made != 0 && attempt < TEMPORARY_ATTEMPTS; attempt++) {
+        own_temporary(temporary, path, attempt);
+        made = symlink(target, temporary);
+        if (made != 0 && errno != EEXIST)
+            break;
+    }
+    if (made != 0)
         return status_error(file_error_status(errno), "%s: cannot make the link: %s", path, strerror(errno));
     if (rename(temporary, path) != 0) {
         int reason = errno;

@@ -17,6 +17,8 @@ enum { FILE_PATH_BYTES = 1280 }; /* room for any path this program makes, its NU
 
 typedef enum FileDurability {
     FILE_REPLACE, /* readers see the old or the new content, never a mixture */
+    FILE_SHARED, /* likewise, of a file that several processes replace: each under a temporary name of its own
+                  */
     FILE_DURABLE, /* and it is on the disk when the call returns: file and directory are fsynced */
 } FileDurability;
 
@@ -42,11 +44,13 @@ Status file_join(char path[FILE_PATH_BYTES], const char *directory, const char *
 Status file_make_directories(const char *path);
 
 /* Replaces the symbolic link `path` so that it points to `target` (relative to the link's directory),
- * atomically. */
+ * atomically, also where several processes do. */
 Status file_replace_link(const char *path, const char *target);
 
 bool file_exists(const char *path); /* anything of that name; a dangling link does not count */
 bool file_is_directory(const char *path);
+bool file_is_regular(const char *path); /* opening one does not wait, as for a pipe's other end */
+bool file_is_readable(const char *path);
 bool file_is_beside(const char *path, const char *other); /* in the same directory, by whatever name */
 
 /* Status of a failed system call: STATUS_BAD_INPUT for errors that a wrong path causes, else STATUS_FAILURE.

@@ -67,8 +67,9 @@ static Status idx_open(const char *directory, const char *split, const char *kin
                 return status_error(file_error_status(errno), "%s: cannot open: %s", file->path,
                                     strerror(errno));
             }
-            if (file_is_directory(file->path))
-                return status_error(STATUS_BAD_INPUT, "%s: expected a file, found a directory", file->path);
+            if (!file_is_regular(file->path))
+                return status_error(STATUS_BAD_INPUT, "%s: expected a file, found a %s", file->path,
+                                    file_is_directory(file->path) ? "directory" : "special file");
             errno = 0;
             file->stream = gzopen(file->path, "rb");
             if (!file->stream)

@@ -19,7 +19,8 @@ typedef struct StepRecord {
 
 typedef struct StepsLog StepsLog;
 
-/* Opens for appending; lines of steps after `last_step` (0: all) and a torn last line are cut away first. */
+/* Opens for appending; lines of steps after `last_step` (0: all) and a torn last line are cut away first.
+ * Warns of steps up to it that are missing at the end. */
 Status steps_log_open(const char *path, int64_t last_step, StepsLog **out);
 /* Buffered: written out after at most 2 seconds of further appending. */
 Status steps_log_append(StepsLog *log, const StepRecord *record);

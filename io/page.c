@@ -72,7 +72,7 @@ void page_add_url(Page *page, const char *path) {
 Status page_write(const Page *page, const char *path) {
     if (page->out_of_memory)
         return status_error(STATUS_FAILURE, "%s: no memory for the page", path);
-    return file_write(path, page->text ? page->text : "", page->bytes, FILE_REPLACE);
+    return file_write(path, page->text ? page->text : "", page->bytes, FILE_SHARED);
 }
 
 void page_destroy(Page *page) {

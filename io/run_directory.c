@@ -238,17 +238,15 @@ static void give_up(RunDirectory *run) {
 }
 
 /* For people and the dashboard: no reason to stop a run. */
-static Status publish_as_latest(const RunDirectory *run) {
-    Status status = STATUS_OK;
+static void publish_as_latest(const RunDirectory *run) {
     char path[FILE_PATH_BYTES], text[RUN_NAME_BYTES + 1];
     snprintf(text, sizeof text, "%s\n", run->name);
-    TRY(file_join(path, run->outputs, LATEST_NAME));
-    TRY(file_write(path, text, strlen(text), FILE_REPLACE));
-    TRY(file_join(path, run->outputs, CURRENT_NAME));
-    if (file_replace_link(path, run->name) != STATUS_OK)
+    if (file_join(path, run->outputs, LATEST_NAME) != STATUS_OK ||
+        file_write(path, text, strlen(text), FILE_SHARED) != STATUS_OK)
         log_warning("%s", status_message());
-done:
-    return status;
+    if (file_join(path, run->outputs, CURRENT_NAME) != STATUS_OK ||
+        file_replace_link(path, run->name) != STATUS_OK)
+        log_warning("%s", status_message());
 }
 
 Status run_directory_open(const char *outputs, const char *name, double wait_seconds, RunDirectory *out) {
@@ -301,7 +299,7 @@ Status run_directory_begin(RunDirectory *run) {
         TRY(file_join(path, run->path, run_folders[i]));
         TRY(file_make_directories(path));
     }
-    TRY(publish_as_latest(run));
+    publish_as_latest(run);
     run->existing_characters = strlen(run->path);
 done:
     if (status != STATUS_OK)

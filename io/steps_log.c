@@ -66,16 +66,28 @@ static char *next_line(char **rest) {
     return line;
 }
 
-/* Bytes to keep: all lines up to the first that is torn, not a record, or after last_step. */
+/* Bytes to keep: up to the last line of a step that is not after last_step. Lines that are no records stay
+ * between those that are; steps_log_read names them. Says which steps are missing at the end: a run writes
+ * them before each checkpoint. */
 static Status find_cut(const char *path, int64_t last_step, size_t *kept, size_t *bytes) {
     char *text = NULL;
     Status status = file_read(path, &text, bytes);
     if (status == STATUS_OK) {
         StepRecord record;
         char *rest = text, *line;
+        int64_t last = 0;
         *kept = 0;
-        while ((line = next_line(&rest)) && parse_line(line, &record) && record.step <= last_step)
+        while ((line = next_line(&rest))) {
+            if (!parse_line(line, &record))
+                continue;
+            if (record.step > last_step)
+                break;
             *kept = (size_t)(rest - text);
+            last = record.step;
+        }
+        if (*bytes > 0 && last < last_step)
+            log_warning("%s: the lines of steps %lld to %lld are missing", path, (long long)(last + 1),
+                        (long long)last_step);
     }
     free(text);
     return status;

@@ -29,6 +29,10 @@ refused "wrong magic" 2 train-images-idx3-ubyte "0x0*803|2051" "0x0*804|2052" --
 fresh_data
 cp "$root/data/mnist/train-labels-idx1-ubyte" "$work/data/train-labels-idx1-ubyte"
 refused "label and image counts differ" 2 labels "60,?000" "10,?000" -- "${bad_data[@]}"
+fresh_data
+rm "$work/data/train-images-idx3-ubyte"
+mkfifo "$work/data/train-images-idx3-ubyte"
+refused "a pipe as images" 2 train-images-idx3-ubyte "special file" -- timeout -s KILL 20 "${bad_data[@]}"
 [ ! -e "$work/bad-data/checkpoints/latest.h5" ] || { echo "FAILED: bad data left a checkpoint"; failures=$((failures + 1)); }
 
 # --- configuration and arguments
@@ -44,6 +48,10 @@ refused "unknown option" 2 --batch-size -- "${train[@]}" --batch-size 3
 refused "unknown command" 2 trian -- "$program" trian
 refused "unknown device" 2 tpu cpu -- "${train[@]}" --device tpu
 refused "no checkpoint given" 2 --checkpoint -- "$program" sample
+refused "more samples than memory" 1 "sample.count 100000000" "out of memory" -- \
+    bash -c 'ulimit -v 20000000 && exec "$@"' limited "${train[@]}" --set sample.count=100000000
+refused "a schedule whose samples would not be finite" 2 "not finite" -- \
+    "${train[@]}" --set diffusion.beta_start=1e-300 --set diffusion.beta_end=1e-300
 refused "groups do not divide the channels" 2 model.groups -- "${train[@]}" --set model.groups=3
 
 # --- checkpoints

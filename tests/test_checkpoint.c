@@ -251,6 +251,21 @@ static void test_file_lock(const char *scratch) {
     check_reads(run, 2);
 }
 
+/* Nor is one that may not or cannot be opened. */
+static void test_unreadable(const char *scratch) {
+    char run[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    Checkpoint read = {0};
+    bool found;
+    scratch_folder(scratch, "unreadable", run);
+    write_step(run, 1, 2);
+    step_path(run, 2, "", path);
+    CHECK(symlink("nowhere", path) == 0);
+    CHECK_ERROR(checkpoint_read(run, &read, NULL), STATUS_BAD_INPUT, "step-000000002.h5: cannot open");
+    CHECK_ERROR(checkpoint_read_newest(run, &read, path, &found), STATUS_BAD_INPUT,
+                "step-000000002.h5: cannot open");
+    CHECK(!found && !read.parameters);
+}
+
 static void check_refused(const char *path, const char *text) {
     Checkpoint read = {0};
     CHECK_ERROR(checkpoint_read(path, &read, NULL), STATUS_BAD_INPUT, text);
@@ -436,6 +451,7 @@ int main(int argument_count, char **arguments) {
     test_retention(scratch);
     test_fallback(scratch);
     test_file_lock(scratch);
+    test_unreadable(scratch);
     test_refusals(scratch);
     test_bad_requests(scratch);
     test_damage(scratch, argument_count > 1 ? strtol(arguments[1], NULL, 10) : 0);

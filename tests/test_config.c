@@ -117,6 +117,7 @@ static void test_wrong_json(void) {
         {"{\"train\": {\"batch\": \"64\"}}", "found \"64\""},
         {"{\"train\": {\"batch\": null}}", "found null"},
         {"{\"train\": {\"batch\": 1e400}}", "F: train.batch: expected an integer"},
+        {"{\"train\": {\"lr\": 1e400}}", "found a number beyond double's range"},
         {"{\"train\": {\"batch\": {}}}", "found {}"},
         {"{\"train\": {\"lr\": 0}}", "F: train.lr: expected a number in (0, 1], found 0"},
         {"{\"train\": {\"ema_decay\": 1}}", "a number in [0, 1), found 1"},

@@ -110,6 +110,26 @@ status=0 # nothing to keep: it ends at once
 timeout -k 10 2 "$program" bench allreduce --steps 1000000 >"$work/log" 2>&1 || status=$?
 check "bench: a signal ends it, exit status $status" test "$status" -eq 124
 
+# stopped between its last checkpoint and its end: the same command draws what is missing, once
+last=("${single[@]}" --set train.max_steps=5)
+for signal in USR1 KILL; do
+    name=end-$signal
+    "$program" "${last[@]}" --set sample.count=200000 --run "$name" >"$work/$name.log" 2>&1 &
+    job=$! pids=($!)
+    wait_for_checkpoint "$name"
+    kill -$signal $job
+    finish_job
+    if [ $signal = USR1 ]; then
+        check "$name: exit status $status, expected 75" test "$status" -eq 75
+        check "$name: said so" grep -q "after step 5, before its figures were drawn; .* --run $name continues" "$work/$name.log"
+    fi
+    check "$name: again" ranks 1 "${last[@]}" --set sample.count=4 --run "$name"
+    check "$name: complete" test "$(grep -c '"completed"' "$work/$name/status.json" "$work/$name/metrics.json" | grep -c ':1$')" -eq 2
+    check "$name: figures" test -s "$work/$name/figures/samples.png"
+    ranks 1 "${last[@]}" --set sample.count=4 --run "$name" >"$work/$name.log" 2>&1
+    check "$name: says that it has finished" grep -q 'has finished already: 5 of 5' "$work/$name.log"
+done
+
 name=drawn # samples: nothing is kept, and a line says so
 mpi_command 3
 "${MPIRUN[@]}" "$program" sample --checkpoint "$work/one-usr1" --count 100000 --threads 1 --outputs "$work" --run $name \

@@ -1,4 +1,5 @@
 /* Run directories (names, lock, links) and the files of numbers in them. */
+#include <dirent.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -124,6 +125,43 @@ static void test_layout(const char *scratch) {
     check_text(path, "second\n");
     join(path, outputs, "first/.lock");
     CHECK(file_exists(path));
+}
+
+/* Several runs under one folder: each replaces the page and the link to the latest, and none is in another's
+ * way. */
+static void test_shared_files(const char *scratch) {
+    enum { PROCESSES = 4, ROUNDS = 200 };
+    char outputs[FILE_PATH_BYTES], page[FILE_PATH_BYTES], link[FILE_PATH_BYTES], name[16];
+    RunDirectory run = {0};
+    pid_t children[PROCESSES];
+    scratch_folder(scratch, "shared", outputs);
+    join(page, outputs, "dashboard.html");
+    join(link, outputs, "current");
+    for (int p = 0; p < PROCESSES; p++) {
+        children[p] = fork();
+        for (int i = 0; children[p] == 0 && i < ROUNDS; i++)
+            if (file_write(page, "page\n", 5, FILE_SHARED) != STATUS_OK ||
+                file_replace_link(link, "x") != STATUS_OK)
+                _exit(1);
+        if (children[p] == 0)
+            _exit(0);
+    }
+    for (int p = 0; p < PROCESSES; p++) {
+        int status = -1;
+        CHECK(waitpid(children[p], &status, 0) == children[p] && status == 0);
+    }
+    check_text(page, "page\n");
+    DIR *directory = opendir(outputs);
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        CHECK(!strstr(entry->d_name, FILE_TEMPORARY_SUFFIX));
+    CHECK(directory && closedir(directory) == 0);
+    /* what cannot be published is no reason to stop */
+    join(page, outputs, "LATEST_RUN.txt");
+    CHECK_OK(file_make_directories(page));
+    snprintf(name, sizeof name, "goes-on");
+    begin(outputs, name, &run);
+    CHECK(file_is_directory(page));
+    run_directory_close(&run);
 }
 
 /* What is closed before it has begun leaves nothing that was not there, however the path is written. */
@@ -305,6 +343,11 @@ static void test_steps_log(const char *scratch) {
         check_text(path, whole);
     }
     free(whole);
+    append_steps(path, 4, 1, 0); /* a damaged line in between takes no others along */
+    add_bytes(path, "damaged\n", 8);
+    append_steps(path, 4, 5, 12);
+    append_steps(path, 9, 10, 12);
+    check_steps(path, 12);
     append_steps(path, 0, 1, 2); /* afresh */
     check_steps(path, 2);
 
@@ -392,6 +435,7 @@ int main(void) {
     scratch_open(scratch);
     test_names(scratch);
     test_layout(scratch);
+    test_shared_files(scratch);
     test_given_up(scratch);
     test_unwritable(scratch);
     test_lock(scratch);

@@ -8,7 +8,6 @@
 #include "core/clock.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "io/dashboard.h"
 #include "io/hdf5_file.h"
 
 #define LOOK_SECONDS 1.0
@@ -116,7 +115,7 @@ Status product_report(const Session *session, RunState state, int64_t done, int6
     snprintf(run.started, sizeof run.started, "%s", session->started);
     snprintf(run.message, sizeof run.message, "%s", message ? message : "");
     TRY(status_write(session->run.path, &run));
-    TRY(dashboard_write(session->run.outputs, session->run.name));
+    session_update_dashboard(session);
 done:
     return status;
 }

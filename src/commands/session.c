@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/version.h"
+#include "io/dashboard.h"
 #include "io/metrics.h"
 #include "training/trainer.h"
 
@@ -178,6 +179,14 @@ Status session_begin_run(Session *session) {
 
 Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]) {
     return file_join(path, session->run.path, name);
+}
+
+void session_update_dashboard(const Session *session) {
+    static bool warned; /* there is one session in a process */
+    if (dashboard_write(session->run.outputs, session->run.name) == STATUS_OK || warned)
+        return;
+    warned = true;
+    log_warning("%s; the run goes on without the page", status_message());
 }
 
 Status session_write_config(const Session *session) {

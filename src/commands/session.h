@@ -36,6 +36,10 @@ Status session_begin_run(Session *session);
 /* Path of a file of the run: "RUN/name". */
 Status session_path(const Session *session, const char *name, char path[FILE_PATH_BYTES]);
 
+/* Writes the dashboard for this run. It is for people: a failure is a warning, once, and stops nothing. Rank
+ * 0. */
+void session_update_dashboard(const Session *session);
+
 /* Writes the run's config.json, if this is rank 0. */
 Status session_write_config(const Session *session);
 

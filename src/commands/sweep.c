@@ -7,7 +7,6 @@
 #include "commands/commands.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "io/dashboard.h"
 
 /* Before the run's directory is touched: everything that can be wrong with the input. Collective. */
 static Status prepare(SweepRun *run) {
@@ -196,8 +195,7 @@ static Status finish_again(SweepRun *run) {
              (long long)run->grid.units, log_plural(run->grid.units));
     if (session->root) { /* this run is the latest now: the page must show it */
         status = sweep_parts_remove(session->run.path);
-        if (status == STATUS_OK)
-            status = dashboard_write(session->run.outputs, session->run.name);
+        session_update_dashboard(session);
     }
     TRY(comm_agree(session->comm, status));
 done:
@@ -210,8 +208,8 @@ static Status report_failure(SweepRun *run, Status failure) {
     /* a second failure while reporting must not hide the first */
     (void)sweep_progress_report(run, failure == STATUS_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED, message);
     if (failure == STATUS_INTERRUPTED)
-        log_info("%s: %lld of %lld; the same command continues", message, (long long)run->progress.units_done,
-                 (long long)run->grid.units);
+        log_info("%s: %lld of %lld; the same command with --run %s continues", message,
+                 (long long)run->progress.units_done, (long long)run->grid.units, run->session->run.name);
     return status_error(failure, "%s", message);
 }
 

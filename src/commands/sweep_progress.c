@@ -8,7 +8,6 @@
 #include "core/clock.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "io/dashboard.h"
 
 #define LOOK_SECONDS 1.0
 #define REPORT_SECONDS 5.0
@@ -144,7 +143,7 @@ Status sweep_progress_report(SweepRun *run, RunState state, const char *message)
     snprintf(report.started, sizeof report.started, "%s", session->started);
     snprintf(report.message, sizeof report.message, "%s", message);
     TRY(status_write(session->run.path, &report));
-    TRY(dashboard_write(session->run.outputs, session->run.name));
+    session_update_dashboard(session);
 done:
     return status;
 }

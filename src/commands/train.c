@@ -10,7 +10,6 @@
 #include "core/clock.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "io/dashboard.h"
 #include "io/figures.h"
 #include "io/schematic.h"
 #include "model/describe.h"
@@ -302,15 +301,20 @@ static Status finish(TrainRun *run, bool interrupted) {
     TRY(start_checkpoint(run));
     if (run->session->root)
         TRY(checkpointer_wait(&run->checkpointer));
-    if (interrupted) {
-        char message[96];
-        snprintf(message, sizeof message, "stopped by signal after step %lld", (long long)progress->step);
+    if (interrupted)
         TRY(train_report_figures(&run->report));
+    else
+        status = write_figures(run);
+    if (interrupted || status == STATUS_INTERRUPTED) {
+        char message[96];
+        snprintf(message, sizeof message, "stopped by signal after step %lld%s", (long long)progress->step,
+                 interrupted ? "" : ", before its figures were drawn");
         TRY(train_report_close(&run->report, RUN_INTERRUPTED, message));
-        log_info("%s; checkpoint written; the same command continues", message);
+        log_info("%s; checkpoint written; the same command with --run %s continues", message,
+                 run->session->run.name);
         return status_error(STATUS_INTERRUPTED, "%s", message);
     }
-    TRY(write_figures(run));
+    TRY(status);
     TRY(train_report_close(&run->report, RUN_COMPLETED, NULL));
     log_info("done: %lld steps; %s", (long long)progress->step, run->session->run.path);
 done:
@@ -340,12 +344,30 @@ static Status check_resume(const Session *session) {
     return comm_agree(session->comm, status);
 }
 
+/* What the figures of the end need, before hours of training. */
+static Status check_samples(const Trainer *trainer, bool root) {
+    Status status = STATUS_OK;
+    const Config *config = &trainer->config;
+    const SamplerOptions options = {.steps = config->sample_steps};
+    SamplerPlan *plan = NULL;
+    float *images = NULL;
+    TRY(sampler_plan_create(config->sample_sampler, trainer->schedule, &options, &plan));
+    if (root &&
+        ALLOCATE(&images, config->sample_count * trainer->train.height * trainer->train.width) != STATUS_OK)
+        status = status_context(STATUS_FAILURE, "sample.count %lld", (long long)config->sample_count);
+done:
+    sampler_plan_destroy(plan);
+    free(images);
+    return status;
+}
+
 static Status prepare(TrainRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
     TRY(check_resume(session));
     TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
                        session->threads));
+    TRY(comm_agree(session->comm, check_samples(run->trainer, session->root)));
     TRY(session_open_run(session, true));
     TRY(session_provenance(session, run->trainer->network, &run->provenance));
     TRY(resume(run));
@@ -363,18 +385,13 @@ done:
     return status;
 }
 
-/* Trained to its last step, and the figures of the end were drawn. Collective. */
+/* Trained to its last step, and its figures and metrics were written after it. Collective. */
 static Status is_complete(const TrainRun *run, bool *complete) {
-    Status status = STATUS_OK;
-    char path[FILE_PATH_BYTES];
-    *complete = false;
-    if (!trainer_is_finished(run->trainer))
-        return STATUS_OK;
-    TRY(session_path(run->session, "figures/samples.png", path));
-    *complete = run->session->root && file_exists(path);
-    TRY(comm_broadcast(run->session->comm, complete, sizeof *complete, 0));
-done:
-    return status;
+    RunStatus earlier;
+    *complete = run->session->root && trainer_is_finished(run->trainer) &&
+                status_read(run->session->run.path, &earlier) == STATUS_OK &&
+                earlier.state == RUN_COMPLETED && earlier.step == run->trainer->progress.step;
+    return comm_broadcast(run->session->comm, complete, sizeof *complete, 0);
 }
 
 static Status run_train(Session *session) {
@@ -389,7 +406,7 @@ static Status run_train(Session *session) {
             "run %s has finished already: %lld of %lld steps; raise train.epochs or train.max_steps to go on",
             session->run.name, (long long)run.trainer->progress.step, (long long)run.trainer->total_steps);
         if (session->root) /* this run is the latest now: the page must show it */
-            TRY(dashboard_write(session->run.outputs, session->run.name));
+            session_update_dashboard(session);
         goto done;
     }
     TRY(train_report_open(&run.report, session, run.trainer));
@@ -428,7 +445,7 @@ const Command command_train = {
             .summary = "train the denoiser, data-parallel over the ranks; resumes its run",
             .options = train_options,
             .flags = ARGUMENT_RESUME,
-            .key_groups = "data model diffusion train",
+            .key_groups = "data model diffusion train sample",
             .example = "mpirun -n 2 ddpm_mpi train --config configs/quickstart.json --run first",
         },
     .run = run_train,

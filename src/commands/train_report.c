@@ -7,15 +7,14 @@
 
 #include "core/clock.h"
 #include "core/log.h"
-#include "io/dashboard.h"
 #include "io/figures.h"
 
 enum { RECENT_STEPS = 50 };
 static const double status_interval = 2, page_interval = 10; /* seconds */
 
-static Status write_page(TrainReport *report) {
+static void write_page(TrainReport *report) {
     report->last_page_seconds = clock_seconds();
-    return dashboard_write(report->session->run.outputs, report->session->run.name);
+    session_update_dashboard(report->session);
 }
 
 static Status write_status(TrainReport *report) {
@@ -60,7 +59,7 @@ Status train_report_open(TrainReport *report, const Session *session, const Trai
     TRY(steps_log_open(path, trainer->progress.step, &report->steps));
     TRY(recall_losses(report, path));
     TRY(write_status(report));
-    TRY(write_page(report));
+    write_page(report);
 done:
     return status;
 }
@@ -139,7 +138,7 @@ Status train_report_steps(TrainReport *report, const TrainerReport *steps, int64
         TRY(write_status(report));
     if (now - report->last_page_seconds > page_interval) {
         TRY(steps_log_flush(report->steps));
-        TRY(write_page(report));
+        write_page(report);
     }
 done:
     return status;
@@ -152,7 +151,7 @@ void train_report_progress(void *context, int64_t done, int64_t total) {
     if (!report->session->root || clock_seconds() - report->last_page_seconds < page_interval)
         return;
     if (write_status(report) == STATUS_OK) /* for people: no reason to stop */
-        (void)write_page(report);
+        write_page(report);
 }
 
 void train_report_resume_clock(TrainReport *report) {
@@ -163,9 +162,10 @@ Status train_report_flush(TrainReport *report) {
     return report->session->root ? steps_log_flush(report->steps) : STATUS_OK;
 }
 
-/* Training mean and validation loss of every whole epoch among the records; returns how many. */
-static int64_t gather_epochs(const StepRecord *records, int64_t count, int64_t *epochs, double *train,
-                             double *validation) {
+/* Training mean and validation loss of every whole epoch, of `steps` steps, among the records; returns how
+ * many. */
+static int64_t gather_epochs(const StepRecord *records, int64_t count, int64_t steps, int64_t *epochs,
+                             double *train, double *validation) {
     int64_t found = 0, begin = 0;
     for (int64_t i = 0; i < count; i++) {
         bool last_of_epoch = i + 1 == count || records[i + 1].epoch != records[i].epoch;
@@ -174,9 +174,11 @@ static int64_t gather_epochs(const StepRecord *records, int64_t count, int64_t *
         double sum = 0;
         for (int64_t k = begin; k <= i; k++)
             sum += records[k].loss;
-        epochs[found] = records[i].epoch + 1;
-        train[found] = sum / (double)(i + 1 - begin);
-        validation[found++] = records[i].validation_loss;
+        if (i + 1 - begin == steps) {
+            epochs[found] = records[i].epoch + 1;
+            train[found] = sum / (double)steps;
+            validation[found++] = records[i].validation_loss;
+        }
         begin = i + 1;
     }
     return found;
@@ -198,7 +200,7 @@ static Status draw_losses(TrainReport *report, int64_t count, const StepRecord *
     }
     TRY(session_path(report->session, "figures/loss_steps.png", path));
     TRY(figures_loss_steps(path, steps, loss, count));
-    count = gather_epochs(records, count, epochs, train, validation);
+    count = gather_epochs(records, count, report->trainer->steps_per_epoch, epochs, train, validation);
     TRY(session_path(report->session, "figures/loss_epochs.png", path));
     TRY(figures_loss_epochs(path, epochs, train, validation, count));
 done:
@@ -267,7 +269,7 @@ Status train_report_close(TrainReport *report, RunState state, const char *messa
     TRY(steps_log_flush(report->steps));
     TRY(write_metrics(report, state));
     TRY(write_status(report));
-    TRY(write_page(report));
+    write_page(report);
 done:
     closing = steps_log_close(report->steps);
     report->steps = NULL;

@@ -26,7 +26,11 @@ static void make_printable(char *text) {
 /* The value as compact JSON, shortened. */
 static char *found_text(const cJSON *item, char text[FOUND_SIZE]) {
     char *json = cJSON_PrintUnformatted(item);
-    int length = snprintf(text, FOUND_SIZE, "%s", json ? json : "?");
+    const bool too_large = cJSON_IsNumber(item) && isinf(item->valuedouble); /* cJSON prints it as null */
+    int length = snprintf(text, FOUND_SIZE, "%s",
+                          too_large ? "a number beyond double's range"
+                          : json    ? json
+                                    : "?");
     if (length >= FOUND_SIZE)
         memcpy(text + FOUND_SIZE - 4, "...", 4);
     make_printable(text);

@@ -147,6 +147,7 @@ def command_ceilings():
             seconds.append(time.perf_counter() - start)
         return statistics.median(seconds)
 
+    print("torch", torch.__version__, "CUDA", torch.version.cuda)
     source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     copy = 2 * 2**30 / median_seconds(lambda: target.copy_(source))

@@ -12,7 +12,7 @@
 
 /* cuDNN orders its proposals by expected speed: about three dozen for tensor cores, tiles of all sizes
  * among them. Timing one should take a millisecond, once per device. */
-enum { TIMED_PLANS = 32, WARM_UPS = 2, ROUNDS = 3, RUNS = 4, MAX_REPLAYS = 8 };
+enum { TIMED_PLANS = 32, WARM_UPS = 1, ROUNDS = 3, RUNS = 4, MAX_REPLAYS = 8 };
 /* What the file says for a convolution whose additions are a launch of their own. */
 static const char separate_text[] = "separate";
 static const size_t workspace_limit = (size_t)256 << 20;
@@ -190,7 +190,7 @@ done:
     return status;
 }
 
-/* A first round tells how many replays a round needs to last. */
+/* A first round tells how many replays a round needs to last, and about how long a run takes (`best`). */
 static Status first_round(const Rig *rig, Timed *timed) {
     static const float round_milliseconds = 0.1F;
     Status status = STATUS_OK;
@@ -201,7 +201,6 @@ static Status first_round(const Rig *rig, Timed *timed) {
     if (timed->leads)
         timed->replays =
             took * MAX_REPLAYS > round_milliseconds ? (int)(round_milliseconds / took) + 1 : MAX_REPLAYS;
-    timed->best = 0;
 done:
     return status;
 }
@@ -216,6 +215,23 @@ static void pass_over(const CudnnConvolution *convolution, const CudnnPlan *plan
     timed->recording = NULL;
 }
 
+/* Those that the first round shows to be far behind: an engine without tensor cores may take a hundred times as
+ * long as the best, and all its rounds as long as everybody else's. The others begin anew. */
+static void drop_slow(Timed *timed, int count) {
+    static const float hopeless = 8; /* more than an idle device's clock rises by while the first are timed */
+    float least = 0;
+    for (int i = 0; i < count; i++)
+        if (timed[i].recording && (least == 0 || timed[i].best < least))
+            least = timed[i].best;
+    for (int i = 0; i < count; i++) {
+        if (timed[i].recording && timed[i].best > hopeless * least) {
+            backend_cuda()->recording_release(timed[i].recording);
+            timed[i].recording = NULL;
+        }
+        timed[i].best = 0;
+    }
+}
+
 /* Index of the fastest. Rounds of all candidates take turns: the device's clock may still be rising. */
 static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convolution,
                       const CudnnPlan *candidates, int count, int *chosen) {
@@ -228,6 +244,7 @@ static Status fastest(const CudnnPlans *plans, const CudnnConvolution *convoluti
         if (timed_create(plans, &rig, &candidates[i], &timed[i]) != STATUS_OK ||
             first_round(&rig, &timed[i]) != STATUS_OK)
             pass_over(convolution, &candidates[i], &timed[i]);
+    drop_slow(timed, count);
     for (int round = 0; round < ROUNDS; round++)
         for (int i = 0; i < count; i++)
             if (timed[i].recording && time_round(&rig, &timed[i]) != STATUS_OK)

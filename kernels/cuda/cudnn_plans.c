@@ -215,8 +215,8 @@ static void pass_over(const CudnnConvolution *convolution, const CudnnPlan *plan
     timed->recording = NULL;
 }
 
-/* Those that the first round shows to be far behind: an engine without tensor cores may take a hundred times as
- * long as the best, and all its rounds as long as everybody else's. The others begin anew. */
+/* Those that the first round shows to be far behind: an engine without tensor cores may take a hundred times
+ * as long as the best, and all its rounds as long as everybody else's. The others begin anew. */
 static void drop_slow(Timed *timed, int count) {
     static const float hopeless = 8; /* more than an idle device's clock rises by while the first are timed */
     float least = 0;

@@ -123,10 +123,9 @@ done:
 
 static void release_batch(const Shards *shards, BatchMemory *memory) {
     const Backend *backend = shards->network->backend;
-    backend->release(memory->input);
-    backend->release(memory->slots);
+    backend->release(memory->content);
     backend->release(memory->totals);
-    free(memory->host_slots);
+    free(memory->host);
     *memory = (BatchMemory){0};
 }
 
@@ -167,18 +166,24 @@ static int64_t own_shards(const Shards *shards, int64_t count, bool backward) {
     return count > rank ? (count - rank + size - 1) / size : 0;
 }
 
-/* Room for a batch of which this rank has `count` shards. */
+/* Bytes of the content of a batch of which this rank has `count` shards. */
+static size_t content_bytes(const Shards *shards, int64_t count) {
+    return sizeof(BatchContent) + (size_t)(count * shards->samples) * sizeof(BatchSlot);
+}
+
+/* Room for such a batch. */
 static Status reserve(const Shards *shards, BatchMemory *memory, int64_t count) {
     Status status = STATUS_OK;
     const Backend *backend = shards->network->backend;
-    if (memory->input && count <= memory->capacity)
+    if (memory->content && count <= memory->capacity)
         return STATUS_OK;
+    char *host = NULL;
     release_batch(shards, memory);
-    size_t slots = (size_t)(count * shards->samples) * sizeof(BatchSlot);
-    TRY(backend->allocate((void **)&memory->input, sizeof *memory->input));
-    TRY(backend->allocate((void **)&memory->slots, slots));
+    const size_t bytes = content_bytes(shards, count);
+    TRY(backend->allocate((void **)&memory->content, bytes));
     TRY(backend->allocate((void **)&memory->totals, (size_t)count * sizeof *memory->totals));
-    TRY(ALLOCATE(&memory->host_slots, count * shards->samples));
+    TRY(ALLOCATE(&host, (int64_t)bytes));
+    memory->host = (BatchContent *)(void *)host;
     memory->capacity = count;
 done:
     return status;
@@ -230,13 +235,12 @@ done:
 }
 
 static Status send_batch(const Share *share, bool stop) {
-    Status status = STATUS_OK;
     const Shards *shards = share->shards;
     const Batch *batch = share->batch;
     const BatchMemory *memory = share->memory;
     const Backend *backend = shards->network->backend;
     int64_t shard_count = shards_in(shards, batch->count), slots = share->tasks * shards->samples;
-    BatchInput input = {
+    memory->host->input = (BatchInput){
         .count = batch->count,
         .stop = stop,
         .rng_step = batch->rng_step,
@@ -246,12 +250,9 @@ static Status send_batch(const Share *share, bool stop) {
         int64_t shard = i / shards->samples * comm_size(shards->comm) + comm_rank(shards->comm);
         int64_t position = shard * shards->samples + i % shards->samples;
         uint32_t image = position < batch->count ? batch->index[position] : BATCH_PADDING;
-        memory->host_slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
+        memory->host->slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
     }
-    TRY(backend->copy_in(memory->input, &input, sizeof input));
-    TRY(backend->copy_in(memory->slots, memory->host_slots, (size_t)slots * sizeof *memory->slots));
-done:
-    return status;
+    return backend->copy_in(memory->content, memory->host, content_bytes(shards, share->tasks));
 }
 
 /* ---- shards ---- */
@@ -299,7 +300,7 @@ static Status noise_shard(const Share *share, int worker, const BatchSlot *slots
     NoiseArguments noise = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = share->memory->input,
+        .batch = &share->memory->content->input,
         .slots = slots,
         .images = share->images,
         .seed = batch->seed,
@@ -317,8 +318,8 @@ static Status noise_shard(const Share *share, int worker, const BatchSlot *slots
 
 static Status collect(Share *share) {
     const Shards *shards = share->shards;
-    return shards->network->backend->collect(share->memory->totals, share->tasks, share->memory->input,
-                                             shards->tail);
+    return shards->network->backend->collect(share->memory->totals, share->tasks,
+                                             &share->memory->content->input, shards->tail);
 }
 
 /* With sums in float a rank's tail is known before the backward pass, and travels beside it. */
@@ -338,16 +339,17 @@ static Status run_shard(void *context, int worker, int64_t task) {
     Shards *shards = share->shards;
     ShardsWorker *w = &shards->worker[worker];
     const BatchMemory *memory = share->memory;
-    const BatchSlot *slots = memory->slots + task * shards->samples;
+    const BatchSlot *slots = memory->content->slots + task * shards->samples;
     double times[4] = {clock_seconds(), 0, 0, 0};
-    SinkContext sink = {.shards = shards, .limit = &memory->input->limit, .totals = &memory->totals[task]};
+    SinkContext sink = {
+        .shards = shards, .limit = &memory->content->input.limit, .totals = &memory->totals[task]};
     TRY(noise_shard(share, worker, slots));
     times[1] = clock_seconds();
     TRY(network_forward(shards->network, worker));
     LossArguments loss = {
         .samples = shards->samples,
         .pixels = shards->pixels,
-        .batch = share->memory->input,
+        .batch = &share->memory->content->input,
         .slots = slots,
         .eps = w->eps,
         .eps_hat = network_output(shards->network, worker),
@@ -435,7 +437,7 @@ done:
 
 bool shards_send_waits(const Shards *shards) {
     const size_t most = shards->network->backend->copy_in_at_once;
-    return most > 0 && (size_t)(shards->batches[1].capacity * shards->samples) * sizeof(BatchSlot) > most;
+    return most > 0 && content_bytes(shards, shards->batches[1].capacity) > most;
 }
 
 Status shards_queue_gradient(Shards *shards, const Batch *batch) {

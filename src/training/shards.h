@@ -38,13 +38,18 @@ typedef struct PlacedImages {
     void *owned;
 } PlacedImages;
 
+/* What a batch consists of, together, so that one copy sends it. */
+typedef struct BatchContent {
+    BatchInput input;
+    BatchSlot slots[]; /* (capacity, samples) */
+} BatchContent;
+
 /* A batch in the backend's memory. It stays where it is while batches are no larger than the first. */
 typedef struct BatchMemory {
-    int64_t capacity; /* shards of this rank */
-    BatchInput *input;
-    BatchSlot *slots;      /* (capacity, samples) */
-    ShardTotals *totals;   /* (capacity) */
-    BatchSlot *host_slots; /* (capacity, samples) host memory */
+    int64_t capacity;      /* shards of this rank */
+    BatchContent *content; /* backend memory */
+    BatchContent *host;    /* host memory, to be sent */
+    ShardTotals *totals;   /* (capacity) backend memory */
 } BatchMemory;
 
 enum { SHARDS_DATASETS = 2 }; /* training and validation */

@@ -305,18 +305,34 @@ int main(void) {
 
     /* partly filled tiles, images smaller than one, several blocks of tiles, several chunks of channels */
     const ConvolutionGeometry winograd[] = {
-        geometry(1, 1, 1, 16, 16, 3, 1, 1),  geometry(3, 2, 3, 16, 32, 3, 1, 1),
-        geometry(2, 4, 4, 32, 16, 3, 1, 1),  geometry(3, 7, 7, 48, 64, 3, 1, 1),
-        geometry(8, 13, 9, 32, 48, 3, 1, 1), geometry(2, 28, 28, 16, 16, 3, 1, 1),
-        geometry(5, 6, 5, 160, 80, 3, 1, 1), geometry(5, 16, 17, 16, 80, 3, 1, 1),
+        geometry(1, 1, 1, 16, 16, 3, 1, 1),
+        geometry(3, 2, 3, 16, 32, 3, 1, 1),
+        geometry(2, 4, 4, 32, 16, 3, 1, 1),
+        geometry(3, 7, 7, 48, 64, 3, 1, 1),
+        geometry(8, 13, 9, 32, 48, 3, 1, 1),
+        geometry(2, 28, 28, 16, 16, 3, 1, 1),
+        geometry(5, 6, 5, 160, 80, 3, 1, 1),
+        geometry(5, 16, 17, 16, 80, 3, 1, 1),
         geometry(3, 5, 7, 80, 144, 3, 1, 1),
+        /* by phases */
+        geometry(1, 2, 2, 16, 16, 4, 2, 1),
+        geometry(3, 4, 6, 16, 32, 4, 2, 1),
+        geometry(2, 8, 8, 32, 16, 4, 2, 1),
+        geometry(3, 14, 14, 48, 64, 4, 2, 1),
+        geometry(8, 26, 18, 32, 48, 4, 2, 1),
+        geometry(2, 28, 28, 16, 16, 4, 2, 1),
+        geometry(5, 12, 10, 160, 80, 4, 2, 1),
+        geometry(3, 10, 14, 80, 144, 4, 2, 1),
     };
     for (size_t i = 0; i < sizeof winograd / sizeof *winograd; i++) {
         check_case("winograd", winograd_convolution_create, winograd_tolerance, winograd[i]);
         if (winograd[i].samples > 1)
             check_sample_count(winograd_convolution_create, winograd[i]);
     }
-    check_refused(winograd_convolution_create, geometry(2, 8, 8, 16, 16, 4, 2, 1));
+    check_refused(winograd_convolution_create, geometry(2, 9, 8, 16, 16, 4, 2, 1));
+    check_refused(winograd_convolution_create, geometry(2, 8, 7, 16, 16, 4, 2, 1));
+    check_refused(winograd_convolution_create, geometry(2, 8, 8, 16, 16, 4, 2, 0));
+    check_refused(winograd_convolution_create, geometry(2, 8, 8, 16, 16, 4, 1, 1));
     check_refused(winograd_convolution_create, geometry(2, 8, 8, 16, 16, 3, 1, 0));
     check_refused(winograd_convolution_create, geometry(2, 8, 8, 12, 16, 3, 1, 1));
 

@@ -1,23 +1,31 @@
-/* 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray,
- * arXiv:1509.09308): a quarter of the direct method's multiplications. On tiles of 4x4 output pixels
+/* Convolutions by Winograd's minimal filtering (Lavin and Gray, arXiv:1509.09308), on tiles of 4x4 output
+ * pixels:
  *
  *   forward           y  = A^T [(G g G^T) . (B^T d B)] A
  *   backward data     the same with the filter turned by 180 degrees and its channels exchanged
  *   backward weights  dg = G^T [(A dy A^T) . (B^T d B)] G, summed over tiles
  *
- * where the products "." over channels are 36 matrix products. The interpolation points are 0, +-5/8, +-3/2
- * and infinity: their rounding errors are half those of the usual 0, +-1, +-2 (relative L2 error of one layer
- * 1e-6, the direct method's 0.5e-6). */
+ * where the products "." over channels are matrix products, one for each frequency.
+ *
+ * 3x3 with stride 1 and padding 1: F(4x4, 3x3), 36 frequencies, a quarter of the direct method's
+ * multiplications. The interpolation points are 0, +-5/8, +-3/2 and infinity: their rounding errors are half
+ * those of the usual 0,
+ * +-1, +-2 (relative L2 error of one layer 1e-6, the direct method's 0.5e-6).
+ *
+ * 4x4 with stride 2 and padding 1: four convolutions of 2x2 with stride 1, one for each phase of the large
+ * tensor's rows and columns (even, odd), by F(4x4, 2x2), 25 frequencies, 0.39 of the multiplications. The
+ * points are +-1/2,
+ * +-5/4 and infinity (error 1.6 times the direct method's; the best of those that were tried). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/simd.h"
 
-enum { TILE = 4, KERNEL = 3, POINTS = TILE + KERNEL - 1, FREQUENCIES = POINTS * POINTS };
+enum { TILE = 4, MOST_TAPS = 9, MOST_POINTS = TILE + 3 - 1, MOST_PHASES = 4 };
 
-/* powers of the points a = 5/8 and b = 3/2, all exact, and 1 over the product of a point's distances to the
- * others */
+/* Powers of the points, all exact, and 1 over the product of a point's distances to the others. For 3x3 a =
+ * 5/8 and b = 3/2, for 2x2 c = 1/2 and d = 5/4. */
 #define A1 0.625f
 #define A2 0.390625f
 #define B1 1.5f
@@ -25,16 +33,23 @@ enum { TILE = 4, KERNEL = 3, POINTS = TILE + KERNEL - 1, FREQUENCIES = POINTS * 
 #define SCALE_0 (1 / (A2 * B2))
 #define SCALE_A (1 / (2 * A2 * (A2 - B2)))
 #define SCALE_B (1 / (2 * B2 * (B2 - A2)))
+#define C1 0.5f
+#define C2 0.25f
+#define D1 1.25f
+#define D2 1.5625f
+#define SCALE_C (1 / (2 * C1 * (C2 - D2)))
+#define SCALE_D (1 / (2 * D1 * (D2 - C2)))
 
-/* The inner loops for one instruction set; winograd_vector.inc says what each does. */
+/* The inner loops for one instruction set and filters of kernel x kernel; winograd_tiles.inc says what each
+ * does. */
 typedef struct WinogradLoops {
-    int lanes;
+    int lanes, kernel;
     void (*input_tile)(float *v, int64_t stride, const float *const *points, int64_t channels);
     void (*output_tile)(float *const *points, const float *m, int64_t stride, const float *bias,
                         const float *const *addends, int64_t channels);
     void (*gradient_tile)(float *w, int64_t stride, const float *const *points, int64_t channels);
-    void (*filter_in)(float *u, int64_t stride, const float *g, int64_t g_lane, bool flip);
-    void (*filter_out)(float *g, int64_t g_lane, const float *p, int64_t stride);
+    void (*filter_in)(float *u, int64_t stride, const float *g, int64_t g_lane, const int *offsets);
+    void (*filter_out)(float *g, int64_t g_lane, const int *offsets, const float *p, int64_t stride);
     void (*multiply)(float *c, int64_t c_row, const float *a, int64_t a_row, int64_t a_step, const float *b,
                      int64_t b_step, int64_t rows, int64_t depth, int64_t columns, bool add);
 } WinogradLoops;
@@ -42,13 +57,13 @@ typedef struct WinogradLoops {
 #define LANES SIMD_LANES
 #define VECTOR SimdFloat
 #define SIMD(word) simd_##word
-#define NAME(word) word##_8
+#define WIDE(word) word##_8
 #define ROWS 6
 #include "kernels/cpu/winograd_vector.inc"
 #undef LANES
 #undef VECTOR
 #undef SIMD
-#undef NAME
+#undef WIDE
 #undef ROWS
 
 #ifdef SIMD16_COMPILED
@@ -56,28 +71,44 @@ SIMD16_BEGIN
 #define LANES SIMD16_LANES
 #define VECTOR Simd16Float
 #define SIMD(word) simd16_##word
-#define NAME(word) word##_16
+#define WIDE(word) word##_16
 #define ROWS 8
 #include "kernels/cpu/winograd_vector.inc"
 #undef LANES
 #undef VECTOR
 #undef SIMD
-#undef NAME
+#undef WIDE
 #undef ROWS
 SIMD16_END
 #endif
+
+/* A tensor, NHWC, of which tiles take every stride-th pixel of every stride-th row. */
+typedef struct Plane {
+    int64_t height, width, channels, stride;
+} Plane;
+
+/* One of the convolutions with stride 1 that the pass consists of. */
+typedef struct Phase {
+    int64_t in_row, in_column;   /* of tile (0, 0)'s patch in the input, */
+    int64_t out_row, out_column; /* and of its first pixel in the output */
+    int offsets[MOST_TAPS];      /* of its taps in the plain filter */
+} Phase;
 
 typedef struct Winograd {
     Convolution base;
     WinogradLoops loops;
     ConvolutionPass pass;
-    int64_t samples, height, width;
-    int64_t in_channels, out_channels; /* of the pass: backward data exchanges them */
-    int64_t tile_rows, tile_columns;   /* per sample */
-    int64_t tiles, block_tiles;        /* of all samples; worked on together */
-    int64_t in_chunk, out_chunk;       /* channels worked on together */
-    int64_t in_stride, out_stride;     /* floats between frequencies in the blocks of transformed tiles */
-    int64_t product_stride;            /* likewise in the products of the backward weights pass */
+    int points, frequencies, taps; /* a side of a patch; its square; taps of the plain filter */
+    int64_t samples;
+    Plane in, out; /* of the pass: backward data exchanges them */
+    int phases,
+        joined; /* whose products are sums over the channels of `joined` phases: forward all, else one */
+    Phase phase[MOST_PHASES];
+    int64_t tile_rows, tile_columns; /* per sample */
+    int64_t tiles, block_tiles;      /* of all samples; worked on together */
+    int64_t in_chunk, out_chunk;     /* channels worked on together, input channels of all joined phases */
+    int64_t in_stride, out_stride;   /* floats between frequencies in the blocks of transformed tiles */
+    int64_t product_stride;          /* likewise in the products of the backward weights pass */
 } Winograd;
 
 /* Working memory aims to stay in a second-level cache of about 2 MiB. */
@@ -95,7 +126,7 @@ static int64_t rounded_up(int64_t value, int64_t multiple) {
 /* ---- tiles ---- */
 
 typedef struct TilePlace {
-    int64_t sample, row, column; /* first output pixel */
+    int64_t sample, row, column; /* first pixel, in tiles' own pixels */
 } TilePlace;
 
 static TilePlace tile_place(const Winograd *w, int64_t tile) {
@@ -104,108 +135,131 @@ static TilePlace tile_place(const Winograd *w, int64_t tile) {
     return place;
 }
 
-/* Pointers to size x size pixels from (row, column) of a sample; `outside` where there is no pixel. */
-static inline void pixel_pointers(const float **points, const Winograd *w, const float *tensor,
-                                  int64_t channels, int64_t sample, int64_t row, int64_t column, int size,
+/* Pointers to size x size of a plane's pixels from (row, column) of a sample on; `outside` where there is
+ * none. */
+static inline void pixel_pointers(const float **points, const Plane *plane, const float *tensor,
+                                  int64_t sample, int64_t row, int64_t column, int size,
                                   const float *outside) {
-    const float *corner = tensor + ((sample * w->height + row) * w->width + column) * channels;
-    const int64_t line = w->width * channels;
-    if (row >= 0 && column >= 0 && row + size <= w->height && column + size <= w->width) {
+    const float *corner = tensor + ((sample * plane->height + row) * plane->width + column) * plane->channels;
+    const int64_t step = plane->stride * plane->channels, line = step * plane->width;
+    const int64_t reach = (size - 1) * plane->stride;
+    if (row >= 0 && column >= 0 && row + reach < plane->height && column + reach < plane->width) {
         for (int i = 0; i < size; i++)
             for (int j = 0; j < size; j++)
-                points[i * size + j] = corner + i * line + j * channels;
+                points[i * size + j] = corner + i * line + j * step;
         return;
     }
     for (int i = 0; i < size; i++) {
-        bool row_inside = row + i >= 0 && row + i < w->height;
+        int64_t y = row + i * plane->stride;
         for (int j = 0; j < size; j++) {
-            bool inside = row_inside && column + j >= 0 && column + j < w->width;
-            points[i * size + j] = inside ? corner + i * line + j * channels : outside;
+            int64_t x = column + j * plane->stride;
+            bool inside = y >= 0 && y < plane->height && x >= 0 && x < plane->width;
+            points[i * size + j] = inside ? corner + i * line + j * step : outside;
         }
     }
 }
 
-/* Transforms input patches of tiles [first, first + count), channels [channel, channel + in_chunk). */
-static void transform_inputs(const Winograd *w, float *v, const float *x, int64_t first, int64_t count,
-                             int64_t channel, int64_t channels, const float *zeros) {
-    const float *points[FREQUENCIES];
+/* Transforms a phase's input patches of tiles [first, first + count), channels [channel, channel + channels).
+ */
+static void transform_inputs(const Winograd *w, float *v, const float *x, const Phase *phase, int64_t first,
+                             int64_t count, int64_t channel, int64_t channels, const float *zeros) {
+    const float *points[MOST_POINTS * MOST_POINTS];
     for (int64_t t = 0; t < count; t++) {
         TilePlace place = tile_place(w, first + t);
-        pixel_pointers(points, w, x + channel, w->in_channels, place.sample, place.row - 1, place.column - 1,
-                       POINTS, zeros);
+        pixel_pointers(points, &w->in, x + channel, place.sample, place.row * w->in.stride + phase->in_row,
+                       place.column * w->in.stride + phase->in_column, w->points, zeros);
         w->loops.input_tile(v + t * w->in_chunk, w->in_stride, points, channels);
     }
 }
 
+static void tile_pointers(const Winograd *w, const float **points, const float *y, const Phase *phase,
+                          int64_t tile, const float *outside) {
+    TilePlace place = tile_place(w, tile);
+    pixel_pointers(points, &w->out, y, place.sample, place.row * w->out.stride + phase->out_row,
+                   place.column * w->out.stride + phase->out_column, TILE, outside);
+}
+
 /* addend: as y, or NULL. */
 static void transform_outputs(const Winograd *w, float *y, const float *m, const float *bias,
-                              const float *addend, int64_t first, int64_t count, int64_t channel,
-                              int64_t channels) {
+                              const float *addend, const Phase *phase, int64_t first, int64_t count,
+                              int64_t channel, int64_t channels) {
     const float *points[TILE * TILE], *addends[TILE * TILE];
     float *targets[TILE * TILE];
     for (int64_t t = 0; t < count; t++) {
-        TilePlace place = tile_place(w, first + t);
-        pixel_pointers(points, w, y + channel, w->out_channels, place.sample, place.row, place.column, TILE,
-                       NULL);
+        tile_pointers(w, points, y + channel, phase, first + t, NULL);
         for (int i = 0; i < TILE * TILE; i++)
             targets[i] = (float *)(uintptr_t)points[i];
         if (addend)
-            pixel_pointers(addends, w, addend + channel, w->out_channels, place.sample, place.row,
-                           place.column, TILE, NULL);
+            tile_pointers(w, addends, addend + channel, phase, first + t, NULL);
         w->loops.output_tile(targets, m + t * w->out_chunk, w->out_stride, bias ? bias + channel : NULL,
                              addend ? addends : NULL, channels);
     }
 }
 
-static void transform_gradients(const Winograd *w, float *v, const float *dy, int64_t first, int64_t count,
-                                int64_t channel, int64_t channels, const float *zeros) {
+static void transform_gradients(const Winograd *w, float *v, const float *dy, const Phase *phase,
+                                int64_t first, int64_t count, int64_t channel, int64_t channels,
+                                const float *zeros) {
     const float *points[TILE * TILE];
     for (int64_t t = 0; t < count; t++) {
-        TilePlace place = tile_place(w, first + t);
-        pixel_pointers(points, w, dy + channel, w->out_channels, place.sample, place.row, place.column, TILE,
-                       zeros);
+        tile_pointers(w, points, dy + channel, phase, first + t, zeros);
         w->loops.gradient_tile(v + t * w->out_chunk, w->out_stride, points, channels);
     }
 }
 
 /* ---- forward and backward data ----
- * packed: for each block of out_chunk output channels, frequency and input channel, the block's weights. */
+ * packed: for each group of joined phases, block of out_chunk output channels, frequency, phase of the group
+ * and input channel, the block's weights. */
+
+static int64_t group_elements(const Winograd *w) {
+    return w->joined * w->in.channels * w->out.channels * w->frequencies;
+}
 
 static Status pack(const Convolution *self, const float *plain, void *packed) {
     const Winograd *w = (const Winograd *)self;
-    const int64_t taps = KERNEL * KERNEL;
     bool forward = w->pass == CONVOLUTION_FORWARD;
     /* plain is (small, large, taps): forward small = out, backward data small = in */
-    int64_t out_step = forward ? w->in_channels * taps : taps,
-            in_step = forward ? taps : w->out_channels * taps;
-    for (int64_t block = 0; block < w->out_channels; block += w->out_chunk) {
-        int64_t width = smaller(w->out_chunk, w->out_channels - block);
-        float *u = (float *)packed + block * w->in_channels * FREQUENCIES;
-        for (int64_t lane = 0; lane < width; lane += w->loops.lanes)
-            for (int64_t c = 0; c < w->in_channels; c++)
-                w->loops.filter_in(u + c * width + lane, w->in_channels * width,
-                                   plain + (block + lane) * out_step + c * in_step, out_step, !forward);
+    int64_t out_step = forward ? w->in.channels * w->taps : w->taps,
+            in_step = forward ? w->taps : w->out.channels * w->taps;
+    for (int64_t block = 0; block < w->out.channels; block += w->out_chunk) {
+        int64_t width = smaller(w->out_chunk, w->out.channels - block);
+        for (int p = 0; p < w->phases; p++) {
+            float *u = (float *)packed + p / w->joined * group_elements(w) +
+                       block * w->in_chunk * w->frequencies + p % w->joined * w->in.channels * width;
+            for (int64_t lane = 0; lane < width; lane += w->loops.lanes)
+                for (int64_t c = 0; c < w->in.channels; c++)
+                    w->loops.filter_in(u + c * width + lane, w->in_chunk * width,
+                                       plain + (block + lane) * out_step + c * in_step, out_step,
+                                       w->phase[p].offsets);
+        }
     }
     return STATUS_OK;
 }
 
+/* A group of phases on one block of tiles. */
+static void convolve_block(const Winograd *w, float *y, const float *x, int group, const float *packed,
+                           const float *bias, const float *addend, int64_t first, float *zeros) {
+    const Phase *phases = &w->phase[group * w->joined];
+    float *v = zeros + rounded_up(w->in.channels, CACHE_LINE_FLOATS);
+    float *m = v + w->frequencies * w->in_stride;
+    const int64_t count = smaller(w->block_tiles, w->tiles - first);
+    for (int j = 0; j < w->joined; j++)
+        transform_inputs(w, v + j * w->in.channels, x, &phases[j], first, count, 0, w->in.channels, zeros);
+    for (int64_t block = 0; block < w->out.channels; block += w->out_chunk) {
+        int64_t width = smaller(w->out_chunk, w->out.channels - block);
+        const float *u = packed + group * group_elements(w) + block * w->in_chunk * w->frequencies;
+        for (int f = 0; f < w->frequencies; f++)
+            w->loops.multiply(m + f * w->out_stride, w->out_chunk, v + f * w->in_stride, w->in_chunk, 1,
+                              u + f * w->in_chunk * width, width, count, w->in_chunk, width, false);
+        transform_outputs(w, y, m, bias, addend, phases, first, count, block, width);
+    }
+}
+
 static void convolve(const Winograd *w, float *y, const float *x, const float *packed, const float *bias,
                      const float *addend, float *scratch) {
-    float *zeros = scratch, *v = zeros + rounded_up(w->in_channels, CACHE_LINE_FLOATS);
-    float *m = v + FREQUENCIES * w->in_stride;
-    memset(zeros, 0, (size_t)w->in_channels * sizeof *zeros);
-    for (int64_t first = 0; first < w->tiles; first += w->block_tiles) {
-        int64_t count = smaller(w->block_tiles, w->tiles - first);
-        transform_inputs(w, v, x, first, count, 0, w->in_channels, zeros);
-        for (int64_t block = 0; block < w->out_channels; block += w->out_chunk) {
-            int64_t width = smaller(w->out_chunk, w->out_channels - block);
-            const float *u = packed + block * w->in_channels * FREQUENCIES;
-            for (int f = 0; f < FREQUENCIES; f++)
-                w->loops.multiply(m + f * w->out_stride, w->out_chunk, v + f * w->in_stride, w->in_chunk, 1,
-                                  u + f * w->in_channels * width, width, count, w->in_channels, width, false);
-            transform_outputs(w, y, m, bias, addend, first, count, block, width);
-        }
-    }
+    memset(scratch, 0, (size_t)w->in.channels * sizeof *scratch);
+    for (int group = 0; group < w->phases / w->joined; group++)
+        for (int64_t first = 0; first < w->tiles; first += w->block_tiles)
+            convolve_block(w, y, x, group, packed, bias, addend, first, scratch);
 }
 
 static Status run_data(const Convolution *self, float *large, void *weights, float *bias, const float *addend,
@@ -220,44 +274,51 @@ static Status run_data(const Convolution *self, float *large, void *weights, flo
 
 /* ---- backward weights ---- */
 
-/* products (in_chunk, out_chunk) per frequency of one pair of channel chunks, over all tiles in order */
+/* products (in_chunk, out_chunk) per frequency of one pair of channel chunks and a phase, over all tiles in
+ * order */
 static void sum_products(const Winograd *w, float *products, const float *x, const float *dy,
-                         int64_t in_first, int64_t out_first, float *v, float *g, const float *zeros) {
-    int64_t in_width = smaller(w->in_chunk, w->in_channels - in_first);
-    int64_t out_width = smaller(w->out_chunk, w->out_channels - out_first);
+                         const Phase *phase, int64_t in_first, int64_t out_first, float *v, float *g,
+                         const float *zeros) {
+    int64_t in_width = smaller(w->in_chunk, w->in.channels - in_first);
+    int64_t out_width = smaller(w->out_chunk, w->out.channels - out_first);
     for (int64_t first = 0; first < w->tiles; first += w->block_tiles) {
         int64_t count = smaller(w->block_tiles, w->tiles - first);
         if (count < w->tiles || out_first == 0) /* a single block's inputs stay from the chunk before */
-            transform_inputs(w, v, x, first, count, in_first, in_width, zeros);
-        transform_gradients(w, g, dy, first, count, out_first, out_width, zeros);
-        for (int f = 0; f < FREQUENCIES; f++)
+            transform_inputs(w, v, x, phase, first, count, in_first, in_width, zeros);
+        transform_gradients(w, g, dy, phase, first, count, out_first, out_width, zeros);
+        for (int f = 0; f < w->frequencies; f++)
             w->loops.multiply(products + f * w->product_stride, w->out_chunk, v + f * w->in_stride, 1,
                               w->in_chunk, g + f * w->out_stride, w->out_chunk, in_width, count, out_width,
                               first > 0);
     }
 }
 
+static void phase_weights(const Winograd *w, float *weights, const float *x, const float *dy,
+                          const Phase *phase, float *zeros) {
+    float *v = zeros + rounded_up(w->in_chunk + w->out_chunk, CACHE_LINE_FLOATS);
+    float *g = v + w->frequencies * w->in_stride, *products = g + w->frequencies * w->out_stride;
+    for (int64_t in = 0; in < w->in.channels; in += w->in_chunk)
+        for (int64_t out = 0; out < w->out.channels; out += w->out_chunk) {
+            int64_t in_width = smaller(w->in_chunk, w->in.channels - in);
+            int64_t out_width = smaller(w->out_chunk, w->out.channels - out);
+            sum_products(w, products, x, dy, phase, in, out, v, g, zeros);
+            for (int64_t lane = 0; lane < out_width; lane += w->loops.lanes)
+                for (int64_t c = 0; c < in_width; c++)
+                    w->loops.filter_out(weights + ((out + lane) * w->in.channels + in + c) * w->taps,
+                                        w->in.channels * w->taps, phase->offsets,
+                                        products + c * w->out_chunk + lane, w->product_stride);
+        }
+}
+
 static Status run_weights(const Convolution *self, float *large, void *weights, float *bias,
                           const float *addend, float *small, void *scratch) {
     const Winograd *w = (const Winograd *)self;
     (void)addend;
-    const int64_t taps = KERNEL * KERNEL;
-    float *zeros = scratch, *v = zeros + rounded_up(w->in_chunk + w->out_chunk, CACHE_LINE_FLOATS);
-    float *g = v + FREQUENCIES * w->in_stride, *products = g + FREQUENCIES * w->out_stride;
-    memset(zeros, 0, (size_t)(w->in_chunk + w->out_chunk) * sizeof *zeros);
-    for (int64_t in = 0; in < w->in_channels; in += w->in_chunk)
-        for (int64_t out = 0; out < w->out_channels; out += w->out_chunk) {
-            int64_t in_width = smaller(w->in_chunk, w->in_channels - in);
-            int64_t out_width = smaller(w->out_chunk, w->out_channels - out);
-            sum_products(w, products, large, small, in, out, v, g, zeros);
-            for (int64_t lane = 0; lane < out_width; lane += w->loops.lanes)
-                for (int64_t c = 0; c < in_width; c++)
-                    w->loops.filter_out((float *)weights + ((out + lane) * w->in_channels + in + c) * taps,
-                                        w->in_channels * taps, products + c * w->out_chunk + lane,
-                                        w->product_stride);
-        }
+    memset(scratch, 0, (size_t)(w->in_chunk + w->out_chunk) * sizeof(float));
+    for (int p = 0; p < w->phases; p++)
+        phase_weights(w, weights, large, small, &w->phase[p], scratch);
     if (bias)
-        convolution_sum_pixels(bias, small, w->samples * w->height * w->width, w->out_channels);
+        convolution_sum_pixels(bias, small, w->samples * w->out.height * w->out.width, w->out.channels);
     return STATUS_OK;
 }
 
@@ -267,62 +328,94 @@ static void destroy(Convolution *self) {
     free(self);
 }
 
-static WinogradLoops choose_loops(void) {
+static WinogradLoops choose_loops(int kernel) {
 #ifdef SIMD16_COMPILED
     if (simd16_available())
-        return loops_16;
+        return kernel == 3 ? loops_3_16 : loops_2_16;
 #endif
-    return loops_8;
+    return kernel == 3 ? loops_3_8 : loops_2_8;
 }
 
 static bool suits(const ConvolutionGeometry *geometry, int lanes) {
-    return geometry->kernel == KERNEL && geometry->stride == 1 && geometry->pad == 1 &&
-           geometry->large_c % lanes == 0 && geometry->small_c % lanes == 0;
+    bool plain = geometry->kernel == 3 && geometry->stride == 1,
+         halving = geometry->kernel == 4 && geometry->stride == 2;
+    return (plain || halving) && geometry->pad == 1 &&
+           geometry->large_h == geometry->stride * geometry->small_h &&
+           geometry->large_w == geometry->stride * geometry->small_w && geometry->large_c % lanes == 0 &&
+           geometry->small_c % lanes == 0;
+}
+
+/* Along one axis, small i and large r = stride i + tap - pad are joined by a tap. Those taps of one remainder
+ * belong to the large pixels of one parity, and are the taps of a convolution with stride 1: forward small i
+ * reads large stride i + (tap - pad) for the phase's taps, from the first on backward data   large stride k +
+ * parity reads small k + (parity + pad - tap) / stride, from the last tap on */
+static void set_phase(Phase *phase, const ConvolutionGeometry *geometry, int kernel, bool data,
+                      int row_parity, int column_parity) {
+    const int stride = geometry->stride, pad = geometry->pad, span = stride * (kernel - 1);
+    const int row_tap = (row_parity + pad) % stride, column_tap = (column_parity + pad) % stride;
+    phase->in_row = data ? (row_parity + pad - row_tap - span) / stride : row_tap - pad;
+    phase->in_column = data ? (column_parity + pad - column_tap - span) / stride : column_tap - pad;
+    phase->out_row = data ? row_parity : 0;
+    phase->out_column = data ? column_parity : 0;
+    for (int i = 0; i < kernel; i++)
+        for (int j = 0; j < kernel; j++) {
+            int row = data ? kernel - 1 - i : i, column = data ? kernel - 1 - j : j;
+            phase->offsets[i * kernel + j] =
+                (row_tap + stride * row) * geometry->kernel + column_tap + stride * column;
+        }
 }
 
 /* Whole blocks of about equal size that fit the cache. */
-static int64_t choose_block_tiles(int64_t tiles, int64_t channels) {
+static int64_t choose_block_tiles(const Winograd *w) {
     int64_t most =
-        BLOCK_BYTES / (FREQUENCIES * channels * (int64_t)sizeof(float)) / ROW_MULTIPLE * ROW_MULTIPLE;
+        BLOCK_BYTES / (w->frequencies * w->in_chunk * (int64_t)sizeof(float)) / ROW_MULTIPLE * ROW_MULTIPLE;
     most = most < ROW_MULTIPLE ? ROW_MULTIPLE : smaller(most, MAX_BLOCK_TILES);
-    int64_t blocks = (tiles + most - 1) / most;
-    return rounded_up((tiles + blocks - 1) / blocks, ROW_MULTIPLE);
+    int64_t blocks = (w->tiles + most - 1) / most;
+    return rounded_up((w->tiles + blocks - 1) / blocks, ROW_MULTIPLE);
 }
 
 static void lay_out(Winograd *w) {
     bool gradient = w->pass == CONVOLUTION_BACKWARD_WEIGHTS;
-    w->in_chunk = gradient ? smaller(GRADIENT_CHUNK, w->in_channels) : w->in_channels;
-    w->out_chunk = smaller(gradient ? GRADIENT_CHUNK : 2 * w->loops.lanes, w->out_channels);
-    w->block_tiles = choose_block_tiles(w->tiles, w->in_chunk);
+    w->in_chunk = gradient ? smaller(GRADIENT_CHUNK, w->in.channels) : w->joined * w->in.channels;
+    w->out_chunk = smaller(gradient ? GRADIENT_CHUNK : 2 * w->loops.lanes, w->out.channels);
+    w->block_tiles = choose_block_tiles(w);
     /* an extra cache line keeps the frequencies of one tile from falling into one cache set */
     w->in_stride = w->block_tiles * w->in_chunk + CACHE_LINE_FLOATS;
     w->out_stride = w->block_tiles * w->out_chunk + CACHE_LINE_FLOATS;
-    int64_t zeros = rounded_up(gradient ? w->in_chunk + w->out_chunk : w->in_channels, CACHE_LINE_FLOATS);
+    int64_t zeros = rounded_up(gradient ? w->in_chunk + w->out_chunk : w->in.channels, CACHE_LINE_FLOATS);
     w->product_stride = gradient ? w->in_chunk * w->out_chunk + CACHE_LINE_FLOATS : 0;
     w->base.scratch_bytes =
-        (size_t)(zeros + FREQUENCIES * (w->in_stride + w->out_stride + w->product_stride)) * sizeof(float);
-    w->base.packed_bytes =
-        gradient ? 0 : (size_t)(FREQUENCIES * w->in_channels * w->out_channels) * sizeof(float);
+        (size_t)(zeros + w->frequencies * (w->in_stride + w->out_stride + w->product_stride)) * sizeof(float);
+    w->base.packed_bytes = gradient ? 0 : (size_t)(w->phases / w->joined * group_elements(w)) * sizeof(float);
 }
 
 Status winograd_convolution_create(Convolution **convolution, const ConvolutionGeometry *geometry,
                                    ConvolutionPass pass) {
     Status status = STATUS_OK;
     Winograd *w = NULL;
-    WinogradLoops loops = choose_loops();
+    const int stride = geometry->stride, kernel = stride == 1 ? 3 : 2;
+    const bool data = pass == CONVOLUTION_BACKWARD_DATA;
+    const WinogradLoops loops = choose_loops(kernel);
     *convolution = NULL;
     if (!suits(geometry, loops.lanes))
         goto done;
     TRY(ALLOCATE(&w, 1));
+    const Plane large = {geometry->large_h, geometry->large_w, geometry->large_c, stride},
+                small = {geometry->small_h, geometry->small_w, geometry->small_c, 1};
     w->loops = loops;
     w->pass = pass;
+    w->points = TILE + kernel - 1;
+    w->frequencies = w->points * w->points;
+    w->taps = geometry->kernel * geometry->kernel;
     w->samples = geometry->samples;
-    w->height = geometry->large_h;
-    w->width = geometry->large_w;
-    w->in_channels = pass == CONVOLUTION_BACKWARD_DATA ? geometry->small_c : geometry->large_c;
-    w->out_channels = pass == CONVOLUTION_BACKWARD_DATA ? geometry->large_c : geometry->small_c;
-    w->tile_rows = (w->height + TILE - 1) / TILE;
-    w->tile_columns = (w->width + TILE - 1) / TILE;
+    w->in = data ? small : large;
+    w->out = data ? large : small;
+    w->phases = stride * stride;
+    w->joined = pass == CONVOLUTION_FORWARD ? w->phases : 1;
+    for (int p = 0; p < w->phases; p++)
+        set_phase(&w->phase[p], geometry, kernel, data, p / stride, p % stride);
+    w->tile_rows = (small.height + TILE - 1) / TILE;
+    w->tile_columns = (small.width + TILE - 1) / TILE;
     w->tiles = w->samples * w->tile_rows * w->tile_columns;
     lay_out(w);
     w->base.implementation = loops.lanes == SIMD16_LANES ? "winograd:avx512" : "winograd";

@@ -238,7 +238,6 @@ static Status send_batch(const Share *share, bool stop) {
     const Shards *shards = share->shards;
     const Batch *batch = share->batch;
     const BatchMemory *memory = share->memory;
-    const Backend *backend = shards->network->backend;
     int64_t shard_count = shards_in(shards, batch->count), slots = share->tasks * shards->samples;
     memory->host->input = (BatchInput){
         .count = batch->count,
@@ -252,7 +251,8 @@ static Status send_batch(const Share *share, bool stop) {
         uint32_t image = position < batch->count ? batch->index[position] : BATCH_PADDING;
         memory->host->slots[i] = (BatchSlot){image, batch->rng_by_image ? image : (uint32_t)position};
     }
-    return backend->copy_in(memory->content, memory->host, content_bytes(shards, share->tasks));
+    return shards->network->backend->copy_in(memory->content, memory->host,
+                                             content_bytes(shards, share->tasks));
 }
 
 /* ---- shards ---- */

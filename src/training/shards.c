@@ -166,12 +166,11 @@ static int64_t own_shards(const Shards *shards, int64_t count, bool backward) {
     return count > rank ? (count - rank + size - 1) / size : 0;
 }
 
-/* Bytes of the content of a batch of which this rank has `count` shards. */
+/* Bytes of the content of a batch of which this rank has `count` shards; reserve makes room for it. */
 static size_t content_bytes(const Shards *shards, int64_t count) {
     return sizeof(BatchContent) + (size_t)(count * shards->samples) * sizeof(BatchSlot);
 }
 
-/* Room for such a batch. */
 static Status reserve(const Shards *shards, BatchMemory *memory, int64_t count) {
     Status status = STATUS_OK;
     const Backend *backend = shards->network->backend;

@@ -102,7 +102,8 @@ Status comm_wait_device(Comm *comm);
  * gets the message "rank R: ..." of the lowest failing rank. Collective. */
 Status comm_agree(Comm *comm, Status mine);
 
-/* True after comm_agree returned a failure: every rank knows and unwinds, the job need not be aborted. */
+/* True after comm_agree returned a failure: every rank knows and unwinds, the job need not be aborted. An
+ * interruption is none: a run that stops has work left, in which one rank alone can fail. */
 bool comm_failure_is_agreed(const Comm *comm);
 
 #endif

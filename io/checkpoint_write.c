@@ -113,10 +113,9 @@ static void remove_leftovers(const char *folder) {
     if (!directory)
         return;
     for (struct dirent *entry; (entry = readdir(directory));) {
-        size_t length = strlen(entry->d_name), suffix = strlen(FILE_TEMPORARY_SUFFIX);
         char path[FILE_PATH_BYTES];
-        if (length > suffix && strcmp(entry->d_name + length - suffix, FILE_TEMPORARY_SUFFIX) == 0 &&
-            file_join(path, folder, entry->d_name) == STATUS_OK && unlink(path) != 0)
+        if (file_is_temporary(entry->d_name) && file_join(path, folder, entry->d_name) == STATUS_OK &&
+            unlink(path) != 0)
             warn_failed("remove the leftover", path);
     }
     closedir(directory);

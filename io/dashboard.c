@@ -343,7 +343,7 @@ static bool find_run(const Run *shown, const char *name, time_t *changed) {
     static const char *const marks[] = {"status.json", "config.json"};
     char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
     struct stat file;
-    if (strcmp(name, shown->name) == 0 || strcmp(name, CURRENT_LINK) == 0 ||
+    if (strcmp(name, shown->name) == 0 || strcmp(name, CURRENT_LINK) == 0 || file_is_temporary(name) ||
         file_join(directory, shown->outputs, name) != STATUS_OK)
         return false;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)

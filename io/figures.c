@@ -158,6 +158,17 @@ done:
     return status;
 }
 
+Status figures_samples(const char *path, const float *images, int64_t count, int height, int width,
+                       const char *title) {
+    char text[512];
+    const int64_t shown = count < FIGURES_SAMPLES_MAX ? count : FIGURES_SAMPLES_MAX;
+    int used = snprintf(text, sizeof text, "%s", title);
+    if (shown < count && used > 0 && used < (int)sizeof text)
+        snprintf(text + used, sizeof text - (size_t)used, ", the first %lld of %lld", (long long)shown,
+                 (long long)count);
+    return figures_image_grid(path, images, shown, height, width, (int)ceil(sqrt((double)shown)), text);
+}
+
 /* --- the posterior figure: lengths in device pixels unless they say otherwise --- */
 
 #define PANELS 5

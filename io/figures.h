@@ -25,6 +25,11 @@ Status figures_loss_epochs(const char *path, const int64_t *epochs, const double
 Status figures_image_grid(const char *path, const float *images, int64_t count, int height, int width,
                           int columns, const char *title);
 
+/* Such a grid, about square, of at most the first FIGURES_SAMPLES_MAX images; then the title says so. */
+enum { FIGURES_SAMPLES_MAX = 4096 };
+Status figures_samples(const char *path, const float *images, int64_t count, int height, int width,
+                       const char *title);
+
 /* What figures_posterior shows; all arrays are the caller's. */
 typedef struct FiguresPosterior {
     const float *truth;              /* (height, width) in [-1, 1] */

@@ -73,13 +73,22 @@ static void parent_of(const char *path, char parent[FILE_PATH_BYTES]) {
         slash[slash == parent ? 1 : 0] = '\0';
 }
 
+bool file_is_same(const char *path, const char *other) {
+    struct stat found[2];
+    return stat(path, &found[0]) == 0 && stat(other, &found[1]) == 0 && found[0].st_dev == found[1].st_dev &&
+           found[0].st_ino == found[1].st_ino;
+}
+
 bool file_is_beside(const char *path, const char *other) {
     char directory[2][FILE_PATH_BYTES];
-    struct stat found[2];
     parent_of(path, directory[0]);
     parent_of(other, directory[1]);
-    return stat(directory[0], &found[0]) == 0 && stat(directory[1], &found[1]) == 0 &&
-           found[0].st_dev == found[1].st_dev && found[0].st_ino == found[1].st_ino;
+    return file_is_same(directory[0], directory[1]);
+}
+
+bool file_is_temporary(const char *path) {
+    const size_t length = strlen(path), suffix = strlen(FILE_TEMPORARY_SUFFIX);
+    return length > suffix && strcmp(path + length - suffix, FILE_TEMPORARY_SUFFIX) == 0;
 }
 
 static Status write_error(const char *path, const char *action, size_t bytes, int error_number) {

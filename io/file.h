@@ -52,6 +52,8 @@ bool file_is_directory(const char *path);
 bool file_is_regular(const char *path); /* opening one does not wait, as for a pipe's other end */
 bool file_is_readable(const char *path);
 bool file_is_beside(const char *path, const char *other); /* in the same directory, by whatever name */
+bool file_is_same(const char *path, const char *other);
+bool file_is_temporary(const char *path); /* by its suffix */
 
 /* Status of a failed system call: STATUS_BAD_INPUT for errors that a wrong path causes, else STATUS_FAILURE.
  */

@@ -38,12 +38,19 @@ void hdf5_library_message(char text[HDF5_MESSAGE_BYTES]) {
             *c = ' ';
 }
 
+/* A failed system call, which the library's message names by its number, is the machine's trouble. */
+static bool is_system_error(const char *reason) {
+    static const char mark[] = "errno = ";
+    const char *number = strstr(reason, mark);
+    return number && strtol(number + strlen(mark), NULL, 10) != 0;
+}
+
 Status hdf5_error(const Hdf5File *file, const char *action, const char *name) {
     char reason[HDF5_MESSAGE_BYTES];
     hdf5_library_message(reason);
-    Status code = file->saving ? STATUS_FAILURE : STATUS_BAD_INPUT;
-    return status_error(code, "%s: %scannot %s %s: %s", file->path, file->saving ? "" : "damaged: ", action,
-                        name, reason);
+    bool damaged = !file->saving && !is_system_error(reason);
+    return status_error(damaged ? STATUS_BAD_INPUT : STATUS_FAILURE, "%s: %scannot %s %s: %s", file->path,
+                        damaged ? "damaged: " : "", action, name, reason);
 }
 
 void hdf5_release(hid_t id) {
@@ -235,6 +242,8 @@ static Status check_superblock(const char *path) {
     if (information.st_size == 0)
         FAIL(STATUS_BAD_INPUT, "%s: expected an HDF5 file, found an empty file", path);
     size_t got = fread(head, 1, sizeof head, stream);
+    if (ferror(stream))
+        FAIL(STATUS_FAILURE, "%s: cannot read: %s", path, strerror(errno));
     if (got < SIGNATURE_BYTES || memcmp(head, signature, SIGNATURE_BYTES) != 0)
         FAIL(STATUS_BAD_INPUT, "%s: not an HDF5 file: expected its signature in the first %d bytes of %lld",
              path, SIGNATURE_BYTES, (long long)information.st_size);
@@ -262,12 +271,14 @@ Status hdf5_open(const char *path, Hdf5File **out) {
     if (file->id < 0) {
         char reason[HDF5_MESSAGE_BYTES];
         hdf5_library_message(reason);
-        if (strstr(reason, "lock"))
+        if (strstr(reason, "lock file"))
             FAIL(STATUS_FAILURE,
                  "%s: cannot lock the file: %s; another program has it open for writing, or this file system "
                  "has no "
                  "locks: then set HDF5_USE_FILE_LOCKING=FALSE in the environment",
                  path, reason);
+        if (is_system_error(reason))
+            FAIL(STATUS_FAILURE, "%s: cannot open: %s", path, reason);
         FAIL(STATUS_BAD_INPUT, "%s: damaged: cannot open: %s", path, reason);
     }
     *out = file;

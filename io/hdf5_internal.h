@@ -35,7 +35,8 @@ struct Hdf5File {
 /* The innermost message of the call that failed just now, in one line: the next HDF5 call clears it. */
 void hdf5_library_message(char text[HDF5_MESSAGE_BYTES]);
 
-/* "FILE: cannot ACTION NAME: REASON": STATUS_FAILURE for a file that is being made, else STATUS_BAD_INPUT. */
+/* "FILE: cannot ACTION NAME: REASON": STATUS_FAILURE for a file that is being made and for a failed system
+ * call, else STATUS_BAD_INPUT. */
 Status hdf5_error(const Hdf5File *file, const char *action, const char *name);
 
 /* What the files hold and what the library hands over, and bytes of an element. */

@@ -85,7 +85,7 @@ static Status find_cut(const char *path, int64_t last_step, size_t *kept, size_t
             *kept = (size_t)(rest - text);
             last = record.step;
         }
-        if (*bytes > 0 && last < last_step)
+        if (last > 0 && last < last_step) /* of a run that began at another's checkpoint there may be none */
             log_warning("%s: the lines of steps %lld to %lld are missing", path, (long long)(last + 1),
                         (long long)last_step);
     }

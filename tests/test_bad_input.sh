@@ -52,6 +52,18 @@ refused "more samples than memory" 1 "sample.count 100000000" "out of memory" --
     bash -c 'ulimit -v 20000000 && exec "$@"' limited "${train[@]}" --set sample.count=100000000
 refused "a schedule whose samples would not be finite" 2 "not finite" -- \
     "${train[@]}" --set diffusion.beta_start=1e-300 --set diffusion.beta_end=1e-300
+# agreed NAME PATTERN COMMAND...: three ranks say one error, and none aborts the others
+agreed() {
+    local name=$1 pattern=$2
+    shift 2
+    mpi_command 3
+    timeout 60 "${MPIRUN[@]}" "$@" >"$work/log" 2>&1
+    check "$name, on three ranks: one error" \
+        test "$(grep -c 'error: ' "$work/log").$(grep -c "error: .*$pattern" "$work/log").$(grep -c MPI_ABORT "$work/log")" = 1.1.0
+}
+agreed "a schedule without signal" "no signal" \
+    "${train[@]}" --set diffusion.beta_start=0.5 --set diffusion.beta_end=0.9 --set diffusion.steps=1000
+agreed "sums in bf16 without NCCL" "expected NCCL" "${train[@]}" --set train.shard=0 --set train.gradient_sum=bf16
 refused "groups do not divide the channels" 2 model.groups -- "${train[@]}" --set model.groups=3
 
 # --- checkpoints

@@ -251,6 +251,18 @@ static void test_file_lock(const char *scratch) {
     check_reads(run, 2);
 }
 
+/* Damage that HDF5 describes with the word "superblock" is no refused lock. */
+static void test_damaged_superblock(const char *scratch) {
+    char run[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    scratch_folder(scratch, "superblock", run);
+    write_step(run, 1, 2);
+    write_step(run, 2, 2);
+    step_path(run, 2, "", path);
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK(descriptor >= 0 && pwrite(descriptor, "\x7f", 1, 8) == 1 && close(descriptor) == 0);
+    check_reads(run, 1);
+}
+
 /* Nor is one that may not or cannot be opened. */
 static void test_unreadable(const char *scratch) {
     char run[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
@@ -367,11 +379,13 @@ static void test_damage(const char *scratch, long stride) {
                          : rng_bounded(rng_key(1, RNG_TEST, 1, 0), (uint32_t)i, (uint32_t)(8 * length));
         char flipped = (char)(bytes[bit / 8] ^ 1 << (bit % 8));
         CHECK(pwrite(descriptor, &flipped, 1, (off_t)(bit / 8)) == 1);
-        if (checkpoint_read(path, &read, NULL) == STATUS_OK) {
+        Status status = checkpoint_read(path, &read, NULL);
+        if (status == STATUS_OK) {
             harmless++;
             CHECK(same(&expected, &read));
         } else {
             refused++;
+            CHECK(status == STATUS_BAD_INPUT); /* and so the one before is tried */
             CHECK(strstr(status_message(), path) && !strchr(status_message(), '\n'));
         }
         checkpoint_release(&read);
@@ -451,6 +465,7 @@ int main(int argument_count, char **arguments) {
     test_retention(scratch);
     test_fallback(scratch);
     test_file_lock(scratch);
+    test_damaged_superblock(scratch);
     test_unreadable(scratch);
     test_refusals(scratch);
     test_bad_requests(scratch);

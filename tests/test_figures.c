@@ -263,6 +263,10 @@ static void test_image_grid_sizes(void) {
     CHECK_ERROR(figures_image_grid(path, images, 0, 28, 28, 8, NULL), STATUS_BAD_INPUT, "at least 1");
     CHECK_ERROR(figures_image_grid(path, images, 1, 0, 28, 8, NULL), STATUS_BAD_INPUT, "at least 1");
     CHECK_ERROR(figures_image_grid(path, images, 1, 28, 28, 0, NULL), STATUS_BAD_INPUT, "at least 1");
+    float *many = NULL; /* more than are drawn */
+    CHECK_OK(ALLOCATE(&many, FIGURES_SAMPLES_MAX + 1));
+    CHECK_OK(figures_samples(path, many, FIGURES_SAMPLES_MAX + 1, 1, 1, "samples"));
+    free(many);
     CHECK_ERROR(figures_image_grid(path, images, INT_MAX, 28, 28, 1, NULL), STATUS_FAILURE, "can be drawn");
 }
 

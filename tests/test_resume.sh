@@ -67,7 +67,12 @@ begun=("${settings[@]}" --run begun --resume "$work/branch.h5")
 check "up to step 30" ranks 1 train "${settings[@]}" --set train.max_steps=30 --run first
 cp "$(realpath "$work/first/checkpoints/latest.h5")" "$work/branch.h5"
 check "begun at another run's step 30, 20 more" ranks 1 train "${begun[@]}" --set train.max_steps=50
-check "the same command goes on" ranks 2 train "${begun[@]}"
+check "the other run goes on" ranks 1 train "${settings[@]}" --set train.max_steps=80 --run first
+cp "$(realpath "$work/first/checkpoints/latest.h5")" "$work/branch.h5"
+check "the same command goes on where it was" ranks 2 train "${begun[@]}" --set train.max_steps=60
+check "up to step 60" test "$(tail -n 1 "$work/begun/steps.jsonl" | grep -c '"step":60,')" -eq 1
+rm "$work/branch.h5"
+check "and without the file" ranks 2 train "${begun[@]}"
 check "the same bits as without a stop" $python "$root/tests/compare_h5.py" --attributes step,epoch \
     "$work/reference/checkpoints/latest.h5" "$work/begun/checkpoints/latest.h5"
 check "its steps are 31 to $steps, each once" $python - "$work/begun/steps.jsonl" "$steps" <<'PYTHON'
@@ -76,7 +81,7 @@ found = [json.loads(line)["step"] for line in open(sys.argv[1])]
 assert found == list(range(31, int(sys.argv[2]) + 1)), found
 PYTHON
 find "$work/begun" -type f ! -name .lock -exec sha256sum {} + | sort >"$work/before"
-refused "a run does not go back to its own checkpoint" 2 "gone on to step $steps" "step 143" -- \
+refused "a run does not go back to its own checkpoint" 2 step-000000143.h5 "gone on to step $steps" -- \
     "$program" train "${settings[@]}" --run begun --resume "$work/begun/checkpoints/step-000000143.h5"
 find "$work/begun" -type f ! -name .lock -exec sha256sum {} + | sort >"$work/after"
 check "nothing changed" cmp "$work/before" "$work/after"

@@ -70,6 +70,15 @@ void trained_model_release(TrainedModel *model) {
     *model = (TrainedModel){0};
 }
 
+/* Settings that make no schedule are one error of all ranks. */
+static Status create_schedule(Generator *generator) {
+    const Config *config = &generator->session->arguments.config;
+    return comm_agree(generator->session->comm,
+                      schedule_create(config->diffusion_schedule, config->diffusion_steps,
+                                      config->diffusion_beta_start, config->diffusion_beta_end,
+                                      &generator->schedule));
+}
+
 Status generator_create(Generator *generator, Session *session, int64_t height, int64_t width,
                         const float *parameters, bool vjp) {
     Status status = STATUS_OK;
@@ -83,8 +92,7 @@ Status generator_create(Generator *generator, Session *session, int64_t height, 
         .side_stream = config->train_side_stream,
     };
     *generator = (Generator){.session = session, .height = height, .width = width};
-    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
-                        config->diffusion_beta_end, &generator->schedule));
+    TRY(create_schedule(generator));
     TRY(network_create(&generator->network, &options));
     size_t bytes = (size_t)generator->network->graph->parameter_elements * sizeof(float);
     TRY(session->backend->allocate((void **)&generator->parameters, bytes));
@@ -102,8 +110,7 @@ Status generator_create_prior(Generator *generator, Session *session, const Prio
     const Config *config = &session->arguments.config;
     *generator = (Generator){
         .session = session, .height = prior_height(prior), .width = prior_width(prior), .prior = prior};
-    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
-                        config->diffusion_beta_end, &generator->schedule));
+    TRY(create_schedule(generator));
     TRY(prior_denoiser_create(prior, generator->schedule, session->backend,
                               trainer_shard(config, comm_size(session->comm)), session->threads,
                               &generator->denoiser));

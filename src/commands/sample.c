@@ -1,5 +1,4 @@
 /* ddpm_mpi sample: draws images from a trained network. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +45,7 @@ static Status write_products(const Session *session, const TrainedModel *model, 
     TRY(session_path(session, "figures/samples.png", path));
     snprintf(title, sizeof title, "%s, %lld steps, seed %llu", config->sample_sampler, (long long)steps,
              (unsigned long long)config->seed);
-    TRY(figures_image_grid(path, samples, count, (int)model->height, (int)model->width,
-                           (int)ceil(sqrt((double)count)), title));
+    TRY(figures_samples(path, samples, count, (int)model->height, (int)model->width, title));
     log_info("wrote %s/samples.h5 and figures/samples.png", session->run.path);
 done:
     free(json);

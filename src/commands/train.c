@@ -22,7 +22,7 @@ typedef struct TrainRun {
     TrainReport report;
     char *provenance;
     double last_checkpoint_seconds;
-    int64_t last_checkpoint_step; /* -1: none yet */
+    char last_checkpoint[FILE_PATH_BYTES]; /* "": none yet */
 } TrainRun;
 
 /* Rank 0: settings that must stay as they were are compared, the others' changes printed. */
@@ -44,33 +44,33 @@ done:
     return status;
 }
 
-/* Rank 0: --resume FILE begins a run. One that has gone on since, by its own checkpoints, is continued where
- * it is: the same command, started again by hand or by a scheduler, must not begin again. A run does not go
- * back to an own checkpoint: what came after it would be lost from the run. */
+/* Rank 0: --resume FILE begins a run. One that has checkpoints of its own goes on from them, whatever has
+ * become of FILE: the same command, started again by hand or by a scheduler, must not begin again. A run does
+ * not go back to an earlier own checkpoint: what came after it would be lost from the run. */
 static Status choose_file_or_own(const Session *session, const char *resume, Checkpoint *checkpoint,
                                  char path[FILE_PATH_BYTES]) {
     Status status = STATUS_OK;
-    Checkpoint own = {0};
-    char own_path[FILE_PATH_BYTES];
     bool found;
-    TRY(checkpoint_read(resume, checkpoint, path));
-    TRY(checkpoint_read_newest(session->run.path, &own, own_path, &found));
-    if (!found || own.step <= checkpoint->step)
-        goto done;
-    if (file_is_beside(path, own_path))
+    TRY(checkpoint_read_newest(session->run.path, checkpoint, path, &found));
+    if (!found) {
+        if (!file_exists(resume))
+            FAIL(STATUS_BAD_INPUT, "--resume: expected auto, never or a checkpoint, found no file %s",
+                 resume);
+        TRY(checkpoint_read(resume, checkpoint, path));
+    } else if (file_is_beside(resume, path) && !file_is_same(resume, path)) {
         FAIL(STATUS_BAD_INPUT,
-             "%s: --resume: this run has gone on to step %lld; to go back to step %lld, begin another run "
-             "from "
-             "this file with --run",
-             path, (long long)own.step, (long long)checkpoint->step);
-    log_warning("--resume %s is not read again: this run has gone on from step %lld to %lld", path,
-                (long long)checkpoint->step, (long long)own.step);
-    checkpoint_release(checkpoint);
-    *checkpoint = own;
-    own = (Checkpoint){0};
-    snprintf(path, FILE_PATH_BYTES, "%s", own_path);
+             "%s: --resume: this run has gone on to step %lld; to begin at an earlier step, give another "
+             "run's name "
+             "with --run",
+             resume, (long long)checkpoint->step);
+    } else if (!file_is_same(resume, path)) {
+        log_warning(
+            "--resume %s is not read again: this run has checkpoints of its own, the newest of step %lld",
+            resume, (long long)checkpoint->step);
+    }
 done:
-    checkpoint_release(&own);
+    if (status != STATUS_OK)
+        checkpoint_release(checkpoint);
     return status;
 }
 
@@ -112,7 +112,7 @@ static Status resume(TrainRun *run) {
     TRY(trainer_restore(run->trainer, session->root ? &checkpoint : NULL, path));
     log_info("resumed from %s: %lld steps, %lld whole epochs done", path,
              (long long)run->trainer->progress.step, (long long)run->trainer->progress.epoch);
-    run->last_checkpoint_step = run->trainer->progress.step;
+    snprintf(run->last_checkpoint, sizeof run->last_checkpoint, "%s", path);
     if (session->root && !trainer_is_finished(run->trainer))
         session_compare_provenance(session, run->trainer->network, checkpoint.provenance_json, path);
 done:
@@ -166,7 +166,8 @@ done:
 static Status start_checkpoint(TrainRun *run) {
     Status status = STATUS_OK;
     run->last_checkpoint_seconds = clock_seconds();
-    run->last_checkpoint_step = run->trainer->progress.step;
+    snprintf(run->last_checkpoint, sizeof run->last_checkpoint, "%s/checkpoints/step-%09lld.h5",
+             run->session->run.path, (long long)run->trainer->progress.step);
     if (!run->session->root)
         return STATUS_OK;
     TRY(train_report_flush(&run->report));
@@ -207,9 +208,8 @@ static Status draw_samples(TrainRun *run) {
         TRY(session_path(session, "figures/samples.png", path));
         snprintf(title, sizeof title, "%s samples after %lld steps", config->sample_sampler,
                  (long long)trainer->progress.step);
-        TRY(figures_image_grid(path, images, config->sample_count, (int)trainer->train.height,
-                               (int)trainer->train.width, (int)ceil(sqrt((double)config->sample_count)),
-                               title));
+        TRY(figures_samples(path, images, config->sample_count, (int)trainer->train.height,
+                            (int)trainer->train.width, title));
     }
 done:
     generator_release(&generator);
@@ -243,10 +243,9 @@ static bool figures_are_due(const TrainRun *run, const TrainerReport *step) {
 
 /* The same failure on all ranks, with the checkpoint to go back to. */
 static Status name_last_checkpoint(const TrainRun *run, Status failure) {
-    if (run->last_checkpoint_step < 0)
+    if (!run->last_checkpoint[0])
         return status_context(failure, "training stopped, there is no checkpoint yet");
-    return status_context(failure, "training stopped, the last checkpoint is %s/checkpoints/step-%09lld.h5",
-                          run->session->run.path, (long long)run->last_checkpoint_step);
+    return status_context(failure, "training stopped, the last checkpoint is %s", run->last_checkpoint);
 }
 
 /* Reports are collected where the trainer asks for it and before a checkpoint: on all ranks at the same
@@ -334,16 +333,6 @@ done:
     return status;
 }
 
-/* Before anything is read or written: --resume names a file that exists. Collective. */
-static Status check_resume(const Session *session) {
-    const char *resume = session->arguments.resume;
-    Status status = STATUS_OK;
-    if (session->root && strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0 && !file_exists(resume))
-        status = status_error(STATUS_BAD_INPUT,
-                              "--resume: expected auto, never or a checkpoint, found no file %s", resume);
-    return comm_agree(session->comm, status);
-}
-
 /* What the figures of the end need, before hours of training. */
 static Status check_samples(const Trainer *trainer, bool root) {
     Status status = STATUS_OK;
@@ -364,7 +353,6 @@ done:
 static Status prepare(TrainRun *run) {
     Status status = STATUS_OK;
     Session *session = run->session;
-    TRY(check_resume(session));
     TRY(trainer_create(&run->trainer, &session->arguments.config, session->comm, session->backend,
                        session->threads));
     TRY(comm_agree(session->comm, check_samples(run->trainer, session->root)));
@@ -396,7 +384,7 @@ static Status is_complete(const TrainRun *run, bool *complete) {
 
 static Status run_train(Session *session) {
     Status status = STATUS_OK;
-    TrainRun run = {.session = session, .last_checkpoint_step = -1};
+    TrainRun run = {.session = session};
     bool interrupted, complete;
     session_announce(session);
     TRY(prepare(&run));

@@ -51,12 +51,8 @@ static Status create_sums(Shards *shards, const ShardsOptions *options) {
     const bool device = comm_sums_device_memory(shards->comm);
     const size_t count = (size_t)parameter_elements(shards);
     int64_t elements = options->gradient ? 0 : parameter_elements(shards);
-    if (options->bf16 && options->gradient && comm_size(shards->comm) > 1) {
-        if (!device)
-            FAIL(STATUS_BAD_INPUT, "train.gradient_sum bf16: expected NCCL between the ranks, found %s",
-                 comm_description(shards->comm));
+    if (options->bf16 && options->gradient && comm_size(shards->comm) > 1)
         TRY(backend->allocate((void **)&shards->halves, count * sizeof *shards->halves));
-    }
     shards->gradient = network->gradients = options->gradient;
     if (!shards->gradient && network_gathers(network)) {
         TRY(backend->allocate((void **)&shards->gathered, count * sizeof *shards->gathered));

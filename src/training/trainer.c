@@ -16,9 +16,11 @@ static Status load_data(Trainer *trainer) {
                    &trainer->validation));
     if (trainer->validation.height != trainer->train.height ||
         trainer->validation.width != trainer->train.width)
-        FAIL(STATUS_BAD_INPUT, "%s: training images are %lldx%lld pixels, test images %lldx%lld",
-             config->data_dir, (long long)trainer->train.height, (long long)trainer->train.width,
-             (long long)trainer->validation.height, (long long)trainer->validation.width);
+        status =
+            status_error(STATUS_BAD_INPUT, "%s: training images are %lldx%lld pixels, test images %lldx%lld",
+                         config->data_dir, (long long)trainer->train.height, (long long)trainer->train.width,
+                         (long long)trainer->validation.height, (long long)trainer->validation.width);
+    TRY(comm_agree(trainer->comm, status));
     trainer->validation_count = trainer->validation.count;
     trainer->data_checksum = dataset_checksum(&trainer->train);
     TRY(ALLOCATE(&trainer->order, trainer->train.count));
@@ -81,6 +83,11 @@ static Status build_network(Trainer *trainer, const Backend *backend, int thread
         .gradient = fixed ? NULL : trainer->optimizer.gradient,
         .bf16 = strcmp(config->train_gradient_sum, "bf16") == 0,
     };
+    if (sums.bf16 && comm_size(trainer->comm) > 1 && !comm_sums_device_memory(trainer->comm))
+        status = status_error(STATUS_BAD_INPUT,
+                              "train.gradient_sum bf16: expected NCCL between the ranks, found %s",
+                              comm_description(trainer->comm));
+    TRY(comm_agree(trainer->comm, status));
     TRY(shards_create(&trainer->shards, trainer->comm, trainer->network, trainer->schedule, &sums));
     TRY(ALLOCATE(&initial, trainer->optimizer.count));
     network_initialise(trainer->network->graph, config->seed, initial);
@@ -102,8 +109,9 @@ Status trainer_create(Trainer **result, const Config *config, Comm *comm, const 
     trainer->comm = comm;
     trainer->progress.best_epoch_mean = INFINITY;
     trainer->progress.last_epoch_mean = NAN;
-    TRY(schedule_create(config->diffusion_schedule, config->diffusion_steps, config->diffusion_beta_start,
-                        config->diffusion_beta_end, &trainer->schedule));
+    TRY(comm_agree(comm, schedule_create(config->diffusion_schedule, config->diffusion_steps,
+                                         config->diffusion_beta_start, config->diffusion_beta_end,
+                                         &trainer->schedule)));
     TRY(trainer_choose_sums(&trainer->config, backend));
     TRY(load_data(trainer));
     TRY(build_network(trainer, backend, threads));

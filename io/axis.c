@@ -105,27 +105,42 @@ static int linear_ticks(const Axis *axis, int wanted, AxisTick *ticks) {
     return count;
 }
 
-/* Which multiples of a power of ten carry a number: all that leave about `wanted` labels, else decades only.
- */
-static bool is_labelled(int multiple, int exponent, double decades, int wanted, int stride) {
-    if (decades < 0.8)
-        return true;
-    if (decades * 3 <= wanted + 1)
-        return multiple == 1 || multiple == 2 || multiple == 5;
-    return multiple == 1 && exponent % stride == 0;
+static bool is_inside(const Axis *axis, double value) {
+    double position = axis_position(axis, value);
+    return position >= -ROUNDING && position <= 1 + ROUNDING;
+}
+
+/* Which multiples of powers of ten carry a number, a bit for each: the most that leave about `wanted`, and at
+ * least two numbers where that can be. */
+static unsigned choose_multiples(const Axis *axis, int first, int last, int wanted) {
+    static const unsigned choices[] = {0x3fe, 1 << 1 | 1 << 2 | 1 << 5, 1 << 1 | 1 << 3, 1 << 1};
+    unsigned chosen = choices[0];
+    for (size_t c = 0; c < sizeof choices / sizeof *choices; c++) {
+        int count = 0;
+        for (int exponent = first; exponent <= last; exponent++)
+            for (int multiple = 1; multiple <= 9; multiple++)
+                count += (choices[c] >> multiple & 1) && is_inside(axis, multiple * pow(10, exponent));
+        if (count < 2)
+            break;
+        chosen = choices[c];
+        if (count <= wanted + 1)
+            break;
+    }
+    return chosen;
 }
 
 static int log_ticks(const Axis *axis, int wanted, AxisTick *ticks) {
     double low = log10(axis->low), high = log10(axis->high), decades = high - low;
     if (decades < 0.35) /* fewer than about four multiples of a power of ten: even steps say more */
         return linear_ticks(axis, wanted, ticks);
-    int stride = (int)ceil(decades / wanted);
+    const int first = (int)floor(low), last = (int)ceil(high), stride = (int)ceil(decades / wanted);
+    const unsigned numbered = choose_multiples(axis, first, last, wanted);
     int count = 0;
-    for (int exponent = (int)floor(low); exponent <= (int)ceil(high); exponent++)
+    for (int exponent = first; exponent <= last; exponent++)
         for (int multiple = 1; multiple <= 9 && count < AXIS_TICKS_MAX; multiple++) {
-            double value = multiple * pow(10, exponent), position = axis_position(axis, value);
-            bool labelled = is_labelled(multiple, exponent, decades, wanted, stride);
-            if (!(position >= -ROUNDING && position <= 1 + ROUNDING) || (!labelled && decades > 4))
+            double value = multiple * pow(10, exponent);
+            bool labelled = (numbered >> multiple & 1) && (numbered != 1 << 1 || exponent % stride == 0);
+            if (!is_inside(axis, value) || (!labelled && decades > 4))
                 continue;
             ticks[count] = (AxisTick){.value = value, .labelled = labelled};
             write_label(&ticks[count++], pow(10, exponent));

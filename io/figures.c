@@ -246,6 +246,8 @@ static void draw_panels(Canvas *canvas, const FiguresPosterior *figure, const La
         ImagePlace place = {
             .left = MARGIN + p * (layout->cell_width + PANEL_GAP), .top = top, .side = layout->panel_side};
         image_draw(canvas, place, figure->height, figure->width, panels[p].color, panels[p].values, 0);
+        if (panels[p].color == color_mask)
+            image_frame(canvas, place, figure->height, figure->width);
         canvas_font(canvas, TEXT_SIZE, false);
         canvas_color(canvas, CANVAS_INK);
         canvas_text(canvas, logical(place.left), logical(top) - 6, CANVAS_LEFT, panels[p].label);

@@ -55,6 +55,15 @@ void image_draw(Canvas *canvas, ImagePlace place, int height, int width, ImageCo
     canvas_pixels_done(canvas);
 }
 
+void image_frame(Canvas *canvas, ImagePlace place, int height, int width) {
+    const double pixel = 1.0 / CANVAS_SCALE; /* the line is one device pixel wide, outside the image */
+    canvas_color(canvas, CANVAS_MUTED);
+    cairo_set_line_width(canvas->cairo, pixel);
+    cairo_rectangle(canvas->cairo, (place.left - 0.5) * pixel, (place.top - 0.5) * pixel,
+                    (width * place.side + 1) * pixel, (height * place.side + 1) * pixel);
+    cairo_stroke(canvas->cairo);
+}
+
 static void set_color(Canvas *canvas, uint32_t color) {
     canvas_color(canvas, (CanvasColor){(color >> 16 & 255) / 255.0, (color >> 8 & 255) / 255.0,
                                        (color & 255) / 255.0, 1});

@@ -38,6 +38,9 @@ typedef struct ImagePlace {
 void image_draw(Canvas *canvas, ImagePlace place, int height, int width, ImageColor color, const void *values,
                 int64_t first);
 
+/* A thin line around such an image, for one that may be as white as the paper. */
+void image_frame(Canvas *canvas, ImagePlace place, int height, int width);
+
 /* Legends of one line of text in the canvas's font and colour, `size` its height, in logical pixels: the
  * colour scale from 0 to `largest`, `width` wide, and what IMAGE_MISSING means. */
 void image_draw_scale(Canvas *canvas, double left, double baseline, double width, double size,

@@ -113,6 +113,8 @@ static void draw_first_row(Canvas *canvas, const SweepGallery *gallery, const La
         ImagePlace place = {.left = images[i].left, .top = layout->truth_top, .side = layout->side};
         draw_label(canvas, place.left, place.top, width, images[i].label);
         image_draw(canvas, place, gallery->height, gallery->width, images[i].color, images[i].values, 0);
+        if (images[i].color == color_mask)
+            image_frame(canvas, place, gallery->height, gallery->width);
     }
     double left = logical(notes + IMAGE_GAP), top = logical(layout->truth_top), size = SWEEP_NOTE_SIZE;
     double room = logical(layout->width) - SWEEP_MARGIN - left;

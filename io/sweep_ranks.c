@@ -8,7 +8,7 @@
 #include "io/sweep_style.h"
 
 #define HEADING 32.0 /* from the title to the columns' names */
-#define ROW 78.0
+#define ROW 84.0
 #define BARS 56.0 /* height of the bars within a row */
 #define GAP 14.0
 #define WIDEST 260.0
@@ -64,7 +64,7 @@ static void draw_notes(Canvas *canvas, const SweepRanks *ranks, double tallest, 
 /* bottom: of the bars. */
 static void draw_histogram(Canvas *canvas, const SweepRanks *ranks, PlotColor color, double left,
                            double width, double bottom) {
-    double total = 0, tallest = 0, unit = BARS / TALLEST;
+    double total = 0, tallest = 0, top = 0, unit = BARS / TALLEST;
     for (int b = 0; b < ranks->bins; b++)
         total += (double)ranks->counts[b];
     if (!(total > 0) || ranks->bins < 2) {
@@ -78,6 +78,7 @@ static void draw_histogram(Canvas *canvas, const SweepRanks *ranks, PlotColor co
         Bar bar = find_bar(ranks, total, b);
         double height = unit * fmin(bar.height, TALLEST), high = unit * fmin(bar.high, TALLEST);
         tallest = fmax(tallest, bar.height);
+        top = fmax(top, fmax(height, high));
         canvas_color(canvas, plot_color(color));
         draw_box(canvas, left + b * step + gap / 2, bottom - height, step - gap, height);
         canvas_color(canvas, (CanvasColor){0.13, 0.14, 0.16, 0.20});
@@ -92,7 +93,8 @@ static void draw_histogram(Canvas *canvas, const SweepRanks *ranks, PlotColor co
     cairo_move_to(canvas->cairo, left, sweep_crisp(bottom));
     cairo_line_to(canvas->cairo, left + width, sweep_crisp(bottom));
     cairo_stroke(canvas->cairo);
-    draw_notes(canvas, ranks, tallest, left, width, bottom - BARS - 4);
+    draw_notes(canvas, ranks, tallest, left, width,
+               bottom - top - 4); /* close to its own bars, not those above */
 }
 
 /* "missing.certain_pixel" over a column: the group small above the rest. */
@@ -128,10 +130,10 @@ Status sweep_figures_ranks(const char *path, const SweepSummary *summary) {
     const double head = SWEEP_MARGIN + SWEEP_TITLE_SIZE * 1.5 + SWEEP_TEXT_SIZE * 1.6 + HEADING + 4;
     TRY(sweep_check(path, summary));
     TRY(canvas_create(&canvas, SWEEP_WIDTH, head + ROW * summary->sampler_count + SWEEP_MARGIN));
-    double top =
-        sweep_draw_title(&canvas, summary->title,
-                         "Rank of the truth among the draws, low to high. Line: uniform, as for exact draws; "
-                         "grey: 95 % of the bins of such a histogram; p: of uniformity.");
+    double top = sweep_draw_title(
+        &canvas, summary->title,
+        "Rank of the truth among the draws, one unit of each truth. Line: uniform, as for exact draws; "
+        "grey: 95 % of the bins of such a histogram; p: of uniformity.");
     Layout layout = lay_out(&canvas, summary);
     double baseline = top + HEADING;
     for (int i = 0; i < summary->statistic_count; i++)

@@ -130,6 +130,17 @@ for signal in USR1 KILL; do
     check "$name: says that it has finished" grep -q 'has finished already: 5 of 5' "$work/$name.log"
 done
 
+status=0 # the search for an image of a label is work, too
+timeout -s USR1 -k 20 2 "$program" posterior --prior mixture --class 3 --image 100000000 --outputs "$work" --run search \
+    >"$work/log" 2>&1 || status=$?
+check "search for an image: a signal ends it, exit status $status" test "$status" -eq 124
+check "search for an image: said so" grep -q 'stopped by signal: .* of the 100000001 images of label 3' "$work/log"
+status=0 # a file-size limit is an error like others
+(ulimit -f 20 && exec "$program" posterior --prior mixture --draws 2000 --set diffusion.steps=5 --outputs "$work" --run limited) \
+    >"$work/log" 2>&1 || status=$?
+check "file-size limit: exit status $status, expected 1" test "$status" -eq 1
+check "file-size limit: said so" grep -q 'limited/posterior.h5: cannot write' "$work/log"
+
 name=drawn # samples: nothing is kept, and a line says so
 mpi_command 3
 "${MPIRUN[@]}" "$program" sample --checkpoint "$work/one-usr1" --count 100000 --threads 1 --outputs "$work" --run $name \

@@ -142,7 +142,15 @@ stat -c '%n %Y %s' "$work"/killed/parts/unit-* >"$work/before"
 check "killed three times: not done already" test "$before" -lt 324
 check "resumed on 4 ranks, by its name alone" ranks 4 sweep "${common[@]}" --run killed
 check "killed three times: same bytes" "${compare[@]}" "$work/reference/sweep.h5" "$work/killed/sweep.h5"
+rm "$work/killed/summary.csv" "$work/killed/figures/sweep_metrics.png"
 check "a finished sweep says so" ranks 1 "${slow[@]}" --run killed
+check "and makes again what was lost" cmp "$work/reference/summary.csv" "$work/killed/summary.csv"
+check "figures too" test -s "$work/killed/figures/sweep_metrics.png"
+cp -r "$work/killed" "$work/truncated"
+truncate -s 20000 "$work/truncated/sweep.h5"
+refused "a finished sweep whose file is damaged" 2 "truncated/sweep.h5: truncated" -- "$program" "${slow[@]}" --run truncated
+check "settings of posterior alone: a warning" test \
+    "$(ranks 1 "${slow[@]}" --set posterior.draws=5 --run posterior-keys --images 1 2>&1 | grep -c 'warning: posterior.draws 5 is not used: a sweep has sweep.draws')" -eq 1
 ranks 2 "${slow[@]}" --run killed >"$work/log" 2>&1
 check "a finished sweep says so, with its name" grep -q "killed has finished already: 324 units" "$work/log"
 

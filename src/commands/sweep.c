@@ -161,7 +161,7 @@ static Status finish(SweepRun *run, bool merged) {
         if (!merged)
             status = sweep_merge(run);
         if (status == STATUS_OK)
-            status = sweep_summarise(run);
+            status = sweep_summarise(run, true);
         if (status == STATUS_OK)
             status = write_metrics(run);
         if (status == STATUS_OK)
@@ -191,13 +191,17 @@ static Status finish_again(SweepRun *run) {
         TRY(finish(run, true));
         goto done;
     }
-    log_info("run %s has finished already: %lld unit%s in " SWEEP_FILE_NAME, session->run.name,
-             (long long)run->grid.units, log_plural(run->grid.units));
-    if (session->root) { /* this run is the latest now: the page must show it */
-        status = sweep_parts_remove(session->run.path);
-        session_update_dashboard(session);
+    if (session->root) { /* which also shows damage */
+        status = sweep_summarise(run, false);
+        if (status == STATUS_OK)
+            status = sweep_parts_remove(session->run.path);
+        if (status == STATUS_OK) /* this run is the latest now */
+            session_update_dashboard(session);
     }
     TRY(comm_agree(session->comm, status));
+    log_info("run %s has finished already: %lld unit%s in " SWEEP_FILE_NAME
+             "; tables and charts were made from it again",
+             session->run.name, (long long)run->grid.units, log_plural(run->grid.units));
 done:
     return status;
 }
@@ -244,6 +248,7 @@ static Status run_sweep(Session *session) {
     }
     TRY(sweep_find_unfinished(run));
     announce(run);
+    sweep_warn_of_unused(&session->arguments.config);
     TRY(work(run));
     TRY(finish(run, false));
 done:

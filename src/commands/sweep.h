@@ -80,6 +80,9 @@ void sweep_grid_hash(const Config *config, bool network, char hash[17]);
 /* Whether a setting changes the results of a sweep; network: from a network, else from an exact prior. */
 bool sweep_setting_counts(const char *path, bool network);
 
+/* Warns of settings of posterior alone that are not the defaults. */
+void sweep_warn_of_unused(const Config *config);
+
 /* Divides the unfinished units among the ranks: contiguous shares of about equal cost. Sets first and count.
  */
 void sweep_share(SweepRun *run);
@@ -132,7 +135,7 @@ Status sweep_progress_report(SweepRun *run, RunState state, const char *message)
 /* Rank 0: sweep.h5 from the parts. */
 Status sweep_merge(const SweepRun *run);
 
-/* Rank 0: tables and figures (sweep_report.h) from sweep.h5 and the parts. */
-Status sweep_summarise(const SweepRun *run);
+/* Rank 0: tables and figures (sweep_report.h) from sweep.h5 and, for the galleries, the parts. */
+Status sweep_summarise(const SweepRun *run, bool galleries);
 
 #endif

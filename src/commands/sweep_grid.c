@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands/sweep.h"
+#include "core/log.h"
 #include "diffusion/ensemble.h"
 #include "diffusion/mask.h"
 #include "diffusion/rank_statistics.h"
@@ -123,13 +124,33 @@ SweepPlace sweep_place(const SweepGrid *grid, int64_t unit) {
     return place;
 }
 
+/* Keys of posterior alone, and those that a sweep has instead. */
+static const struct {
+    const char *posterior, *sweep;
+} counterparts[] = {
+    {"posterior.sampler", "sweep.samplers"}, {"posterior.fraction", "sweep.fractions"},
+    {"posterior.class", "sweep.class"},      {"posterior.image", "sweep.images"},
+    {"posterior.draws", "sweep.draws"},      {"posterior.mask_seed", "sweep.mask_seeds"},
+};
+
+enum { COUNTERPARTS = sizeof counterparts / sizeof *counterparts };
+
+void sweep_warn_of_unused(const Config *config) {
+    Config defaults;
+    char value[CONFIG_VALUE_SIZE], initial[CONFIG_VALUE_SIZE];
+    config_defaults(&defaults);
+    for (int i = 0; i < COUNTERPARTS; i++) {
+        const int key = config_find(counterparts[i].posterior);
+        if (strcmp(config_value_json(config, key, value), config_value_json(&defaults, key, initial)) != 0)
+            log_warning("%s %s is not used: a sweep has %s instead", counterparts[i].posterior, value,
+                        counterparts[i].sweep);
+    }
+}
+
 bool sweep_setting_counts(const char *path, bool network) {
     static const char *const groups[] = {"prior.", "posterior.", "sweep."};
-    static const char *const of_posterior_alone[] = {"posterior.sampler", "posterior.fraction",
-                                                     "posterior.class",   "posterior.image",
-                                                     "posterior.draws",   "posterior.mask_seed"};
-    for (size_t i = 0; i < sizeof of_posterior_alone / sizeof *of_posterior_alone; i++)
-        if (strcmp(path, of_posterior_alone[i]) == 0)
+    for (int i = 0; i < COUNTERPARTS; i++)
+        if (strcmp(path, counterparts[i].posterior) == 0)
             return false;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
         if (strncmp(path, groups[i], strlen(groups[i])) == 0)

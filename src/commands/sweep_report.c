@@ -365,7 +365,7 @@ static Status write_figures(const Table *table, const SweepReport *report, const
     TRY(sweep_figures_metrics(path, summary));
     TRY(file_join(path, report->run_directory, "figures/sweep_ranks.png"));
     TRY(sweep_figures_ranks(path, summary));
-    for (int f = 0; f < table->fraction_count; f++)
+    for (int f = 0; report->galleries && f < table->fraction_count; f++)
         TRY(write_gallery(table, report, table->fractions[f]));
 done:
     return status;

@@ -19,6 +19,7 @@ typedef struct SweepReport {
     const char *title; /* of the figures, one line: "class-gaussian prior, 40 images, sigma_y = 0.1" */
     int setting_count;
     const NamedValue *settings; /* into summary.json */
+    bool galleries;             /* are drawn, from the parts */
 } SweepReport;
 
 /* Means over the units of each sampler and fraction; units that share a truth count as one in standard
@@ -26,9 +27,8 @@ typedef struct SweepReport {
  * one unit of each truth, since those of one truth are not independent: the masks and fractions take turns.
  *
  * Writes RUN/summary.json, RUN/summary.csv, RUN/units.csv, and under RUN/figures sweep_metrics.png,
- * sweep_ranks.png and, for each fraction, sweep_gallery_PERCENT.png of the first image and mask. Call it
- * between sweep_parts_merge, whose file it reads, and sweep_parts_remove: the gallery is drawn from parts.
- * Rank 0 only. */
+ * sweep_ranks.png and, for each fraction, sweep_gallery_PERCENT.png of the first image and mask, which are
+ * drawn from the parts: before sweep_parts_remove. Reads what sweep_parts_merge made. Rank 0 only. */
 Status sweep_report_write(const SweepReport *report);
 
 #endif

@@ -77,7 +77,7 @@ done:
 
 /* ---- what people read ---- */
 
-Status sweep_summarise(const SweepRun *run) {
+Status sweep_summarise(const SweepRun *run, bool galleries) {
     const Config *config = &run->session->arguments.config;
     const char *samplers[CONFIG_MAX_WORDS];
     char title[200];
@@ -110,6 +110,7 @@ Status sweep_summarise(const SweepRun *run) {
         .title = title,
         .setting_count = (int)(sizeof settings / sizeof *settings),
         .settings = settings,
+        .galleries = galleries,
     };
     return sweep_report_write(&report);
 }

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "commands/source.h"
+#include "core/interrupt.h"
+#include "core/log.h"
 #include "io/checksum.h"
 #include "io/idx.h"
 
@@ -100,6 +102,11 @@ static Status find_draws(const Truths *truths, const TruthChoice *choice, int64_
     Status status = STATUS_OK;
     int64_t seen = 0, limit = count * DRAWS_PER_IMAGE, label;
     for (int64_t draw = 0; seen < count && draw < limit; draw++) {
+        if (interrupt_received()) {
+            log_info("stopped by signal: %lld of the %lld images of label %lld were found, nothing is kept",
+                     (long long)seen, (long long)count, (long long)choice->label);
+            FAIL(STATUS_INTERRUPTED, "stopped by signal");
+        }
         TRY(draw_label(truths, draw, image, &label));
         if (label == choice->label)
             numbers[seen++] = draw;

@@ -21,6 +21,8 @@ void interrupt_install(void) {
     (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN; /* `train | head` must not end the training */
     (void)sigaction(SIGPIPE, &action, NULL);
+    (void)sigaction(SIGXFSZ, &action,
+                    NULL); /* a file-size limit is then an error of write(), which is reported */
 }
 
 int interrupt_received(void) {

@@ -75,6 +75,9 @@ static const NormSize norms[] = {
     {3, 5, 3, 8, 8, true, true, true, true, 0},
     {8, 7, 7, 16, 16, false, false, true, false, 0},
     {3, 7, 7, 3, 3, true, true, false, true, 0},
+    /* and more groups than a block of a GPU has threads */
+    {3, 4, 4, 72, 72, true, true, true, true, 0},
+    {2, 3, 5, 68, 68, false, false, true, false, 0},
     {1, 5, 3, 1, 1, false, false, false, false, 0},
     /* one group, odd widths, one pixel, the network's own sizes */
     {3, 7, 7, 3, 1, true, true, true, true, 0},

@@ -130,7 +130,8 @@ int main(void) {
                           .units = UNITS,
                           .samplers = samplers,
                           .sampler_count = SAMPLERS,
-                          .title = "made up"};
+                          .title = "made up",
+                          .galleries = true};
     CHECK_OK(sweep_report_write(&report));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         CHECK_OK(file_join(path, run, files[i]));

@@ -9,13 +9,11 @@
  *
  * 3x3 with stride 1 and padding 1: F(4x4, 3x3), 36 frequencies, a quarter of the direct method's
  * multiplications. The interpolation points are 0, +-5/8, +-3/2 and infinity: their rounding errors are half
- * those of the usual 0,
- * +-1, +-2 (relative L2 error of one layer 1e-6, the direct method's 0.5e-6).
+ * those of the usual 0, +-1, +-2 (relative L2 error of one layer 1e-6, the direct method's 0.5e-6).
  *
  * 4x4 with stride 2 and padding 1: four convolutions of 2x2 with stride 1, one for each phase of the large
  * tensor's rows and columns (even, odd), by F(4x4, 2x2), 25 frequencies, 0.39 of the multiplications. The
- * points are +-1/2,
- * +-5/4 and infinity (error 1.6 times the direct method's; the best of those that were tried). */
+ * points are +-1/2, +-5/4 and infinity (error 1.6 times the direct method's; the best of those tried). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,10 +38,10 @@ enum { TILE = 4, MOST_TAPS = 9, MOST_POINTS = TILE + 3 - 1, MOST_PHASES = 4 };
 #define SCALE_C (1 / (2 * C1 * (C2 - D2)))
 #define SCALE_D (1 / (2 * D1 * (D2 - C2)))
 
-/* The inner loops for one instruction set and filters of kernel x kernel; winograd_tiles.inc says what each
- * does. */
+/* The inner loops for one instruction set and filters of 3x3 or 2x2; winograd_tiles.inc says what each does.
+ */
 typedef struct WinogradLoops {
-    int lanes, kernel;
+    int lanes;
     void (*input_tile)(float *v, int64_t stride, const float *const *points, int64_t channels);
     void (*output_tile)(float *const *points, const float *m, int64_t stride, const float *bias,
                         const float *const *addends, int64_t channels);
@@ -101,8 +99,9 @@ typedef struct Winograd {
     int points, frequencies, taps; /* a side of a patch; its square; taps of the plain filter */
     int64_t samples;
     Plane in, out; /* of the pass: backward data exchanges them */
-    int phases,
-        joined; /* whose products are sums over the channels of `joined` phases: forward all, else one */
+    int phases;
+    int joined; /* phases whose products are summed as if their channels were one tensor's: forward all, else
+                   1 */
     Phase phase[MOST_PHASES];
     int64_t tile_rows, tile_columns; /* per sample */
     int64_t tiles, block_tiles;      /* of all samples; worked on together */
@@ -345,10 +344,13 @@ static bool suits(const ConvolutionGeometry *geometry, int lanes) {
            geometry->small_c % lanes == 0;
 }
 
-/* Along one axis, small i and large r = stride i + tap - pad are joined by a tap. Those taps of one remainder
- * belong to the large pixels of one parity, and are the taps of a convolution with stride 1: forward small i
- * reads large stride i + (tap - pad) for the phase's taps, from the first on backward data   large stride k +
- * parity reads small k + (parity + pad - tap) / stride, from the last tap on */
+/* Along one axis, small i and large r = stride i + tap - pad are joined by a tap. The taps of one remainder
+ * belong to the large pixels of one parity, and are the taps of a convolution with stride 1:
+ *
+ *   forward         small i reads large stride i + tap - pad, from the phase's first tap on
+ *   backward data   large stride k + parity reads small k + (parity + pad - tap) / stride, from its last tap
+ * on
+ */
 static void set_phase(Phase *phase, const ConvolutionGeometry *geometry, int kernel, bool data,
                       int row_parity, int column_parity) {
     const int stride = geometry->stride, pad = geometry->pad, span = stride * (kernel - 1);

@@ -215,16 +215,18 @@ static void pass_over(const CudnnConvolution *convolution, const CudnnPlan *plan
     timed->recording = NULL;
 }
 
-/* Those that the first round shows to be far behind: an engine without tensor cores may take a hundred times
- * as long as the best, and all its rounds as long as everybody else's. The others begin anew. */
+/* Those that the first round shows to be far behind, and slow enough to matter: an engine without tensor
+ * cores may take a hundred times as long as the best, and all its rounds as long as everybody else's. The
+ * others begin anew, since the first launch of a recording is dearer than those that follow. */
 static void drop_slow(Timed *timed, int count) {
-    static const float hopeless = 8; /* more than an idle device's clock rises by while the first are timed */
+    /* more than an idle device's clock rises by while the first are timed; of a round */
+    static const float hopeless = 8, milliseconds = 2;
     float least = 0;
     for (int i = 0; i < count; i++)
         if (timed[i].recording && (least == 0 || timed[i].best < least))
             least = timed[i].best;
     for (int i = 0; i < count; i++) {
-        if (timed[i].recording && timed[i].best > hopeless * least) {
+        if (timed[i].recording && timed[i].best > hopeless * least && timed[i].best * RUNS > milliseconds) {
             backend_cuda()->recording_release(timed[i].recording);
             timed[i].recording = NULL;
         }

@@ -56,9 +56,10 @@ __device__ void load_ahead(const GroupNormPlan &plan, const Place &place, const 
     }
 }
 
-/* Where the block's groups begin in mean and rstd. */
-__device__ int64_t block_moment(const GroupNormPlan &plan) {
-    return (int64_t)blockIdx.x * plan.block_groups;
+/* The block's groups into mean or rstd (N,G); there may be more of them than threads. */
+__device__ void write_moments(float *moments, const float *block, const GroupNormPlan &plan) {
+    for (int group = (int)threadIdx.x; group < plan.block_groups; group += (int)blockDim.x)
+        moments[(int64_t)blockIdx.x * plan.block_groups + group] = block[group];
 }
 
 /* use(i, group) for each of a thread's V channels, of which the first is number `channel` of the block; one
@@ -139,8 +140,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
     }
     float *mean = reinterpret_cast<float *>(shared + plan.group_offset), *rstd = mean + plan.block_groups;
     block_group_sums<V>(sum, plan, sums, mean, [=](float total) { return total / count; });
-    if ((int)threadIdx.x < plan.block_groups)
-        tensors.mean[block_moment(plan) + threadIdx.x] = mean[threadIdx.x];
+    write_moments(tensors.mean, mean, plan);
 
     if (place.active) {
         for_channels<V>(plan, channel, [&](int i, int group) {
@@ -157,8 +157,7 @@ __global__ void __launch_bounds__(GROUP_NORM_THREADS, 2)
     }
     block_group_sums<V>(sum, plan, sums, rstd,
                         [=](float total) { return 1 / sqrtf(total / count + epsilon); });
-    if ((int)threadIdx.x < plan.block_groups)
-        tensors.rstd[block_moment(plan) + threadIdx.x] = rstd[threadIdx.x];
+    write_moments(tensors.rstd, rstd, plan);
     if (!place.active)
         return;
 
@@ -201,7 +200,7 @@ __device__ ChannelArrays channel_arrays(float *memory, int channels) {
 
 __device__ void fill_channel_arrays(const ChannelArrays &a, const GroupNormPlan &plan, const Place &place,
                                     const GroupNormBackwardTensors &tensors) {
-#pragma unroll 1
+#pragma unroll 1 /* rarely more than one turn, while registers hold what was loaded before */
     for (int c = (int)threadIdx.x; c < plan.block_channels; c += (int)blockDim.x) {
         int channel = place.first_channel + c;
         int64_t moment = (int64_t)place.sample * plan.groups + channel / plan.width;

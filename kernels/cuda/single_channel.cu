@@ -235,6 +235,8 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
     weights_kernel(SinglePlan plan, const T *wide, const float *narrow, float *dweight, float *dbias) {
     constexpr int TAPS = FAST ? SINGLE_FAST_TAPS : 1, QUANTITIES = TAPS + 1; /* the taps', and the bias' */
     __shared__ __align__(16) float sums[OPS_THREADS * V];
+    static_assert((int)SINGLE_SECTION_CHANNELS <= (int)OPS_THREADS,
+                  "a quantity has at most a partial sum per thread");
     __shared__ float partial[QUANTITIES * OPS_THREADS];
     const WidePlace place = wide_place(plan);
     const int first_tap = (int)blockIdx.z * TAPS;
@@ -269,7 +271,6 @@ __global__ void __launch_bounds__(OPS_THREADS, 2)
                     sum[tap][i] += v[i] * value[tap];
         }
     }
-    /* at most OPS_THREADS partial sums of a quantity, since a section has no more channels */
     const int channels = plan.map.lanes * V, slots = lane_slots(plan.map, channels), size = slots * channels;
     const bool biases = dbias && blockIdx.z == 0, wide_biases = biases && plan.bias == SINGLE_BIAS_WIDE;
     float *bias_part = biases ? dbias + (int64_t)blockIdx.x * single_biases(&plan) : NULL;

@@ -125,8 +125,7 @@ OPS_FUNCTION void single_plan(SinglePlan *plan) {
     single_normalise(plan);
     plan->vector = ops_vector(plan->channels, plan->wide_bf16 ? 2 : 4);
     plan->vectors = plan->channels / plan->vector;
-    plan->sections =
-        (int)ops_divide_up(plan->vectors, ops_smaller(OPS_THREADS, SINGLE_SECTION_CHANNELS / plan->vector));
+    plan->sections = (int)ops_divide_up(plan->vectors, SINGLE_SECTION_CHANNELS / plan->vector);
     plan->map = lane_map((int)ops_divide_up(plan->vectors, plan->sections), OPS_THREADS);
     int64_t pixels = single_pixels(plan, plan->wide), rows = plan->map.rows;
     if (plan->pass == SINGLE_EXPAND)

@@ -103,9 +103,8 @@ Status comm_agree(Comm *comm, Status mine) {
     Status status = comm_allreduce_i64(comm, &worst, 1, COMM_MAX);
     if (status != STATUS_OK || worst == STATUS_OK)
         return status;
-    if (worst !=
-        STATUS_INTERRUPTED) /* from which a run goes on, to its last checkpoint, which can fail on one rank */
-        comm->failure_is_agreed = true;
+    /* after an interruption a run goes on to its last checkpoint, which can fail on one rank */
+    comm->failure_is_agreed = comm->failure_is_agreed || worst != STATUS_INTERRUPTED;
     where = mine == worst ? comm->rank : comm->size;
     TRY(comm_allreduce_i64(comm, &where, 1, COMM_MIN));
     snprintf(message, sizeof message, "%s", status_message());

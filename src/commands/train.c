@@ -60,8 +60,7 @@ static Status choose_file_or_own(const Session *session, const char *resume, Che
     } else if (file_is_beside(resume, path) && !file_is_same(resume, path)) {
         FAIL(STATUS_BAD_INPUT,
              "%s: --resume: this run has gone on to step %lld; to begin at an earlier step, give another "
-             "run's name "
-             "with --run",
+             "run's name with --run",
              resume, (long long)checkpoint->step);
     } else if (!file_is_same(resume, path)) {
         log_warning(

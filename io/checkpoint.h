@@ -49,8 +49,7 @@ typedef struct Checkpoint {
 /* Writes RUN/checkpoints/step-<9 digits>.h5 (temporary name, fsync, rename, fsync of the directory), points
  * latest.h5 to it, then removes leftover temporary files and the checkpoints of earlier steps beyond `keep`
  * (>= 1, this one included). Checkpoints of later steps, damaged ones that were gone back from, are renamed
- * to
- * *.superseded with a warning. On failure the earlier checkpoints are untouched. May run on a background
+ * to *.superseded with a warning. On failure the earlier checkpoints are untouched. May run on a background
  * thread as long as no other thread uses HDF5. */
 Status checkpoint_write(const char *run_directory, const Checkpoint *checkpoint, int keep);
 

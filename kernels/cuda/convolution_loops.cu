@@ -15,25 +15,26 @@ __device__ int64_t item_step() {
     return (int64_t)gridDim.x * OPS_THREADS;
 }
 
+template <typename T, int WIDTH>
+__device__ void add_vector(typename Access<T, WIDTH>::Raw raw, float (&total)[WIDTH]) {
+    float value[WIDTH];
+    Access<T, WIDTH>::unpack(raw, value);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++)
+        total[i] += value[i];
+}
+
 /* bias: as the channels, in vectors. */
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(OPS_THREADS)
     add_to_rows(T *y, const T *addend, const T *bias, int64_t vectors, unsigned row_vectors) {
     for (int64_t at = first_item(); at < vectors; at += item_step()) {
-        float sum[WIDTH], added[WIDTH];
+        float sum[WIDTH];
         Access<T, WIDTH>::unpack(reinterpret_cast<typename Access<T, WIDTH>::Raw *>(y)[at], sum);
-        if (addend) {
-            load<T, WIDTH>(addend, at, added);
-#pragma unroll
-            for (int i = 0; i < WIDTH; i++)
-                sum[i] += added[i];
-        }
-        if (bias) {
-            load<T, WIDTH>(bias, (unsigned)at % row_vectors, added); /* fewer than 2^31 elements: it fits */
-#pragma unroll
-            for (int i = 0; i < WIDTH; i++)
-                sum[i] += added[i];
-        }
+        if (addend)
+            add_vector<T, WIDTH>(load_raw<T, WIDTH>(addend, at), sum);
+        if (bias) /* fewer than 2^31 elements: the index fits */
+            add_vector<T, WIDTH>(load_raw<T, WIDTH>(bias, (unsigned)at % row_vectors), sum);
         store<T, WIDTH>(y, at, sum);
     }
 }
@@ -58,15 +59,6 @@ ChunkMap chunk_map(DataType type, int64_t channels) {
     map.groups = (vectors + map.lanes - 1) / map.lanes;
     map.pixels = map.rows * CHUNK_ROUNDS > CHUNK_PIXELS ? map.rows * CHUNK_ROUNDS : CHUNK_PIXELS;
     return map;
-}
-
-template <typename T, int WIDTH>
-__device__ void add_vector(typename Access<T, WIDTH>::Raw raw, float (&total)[WIDTH]) {
-    float value[WIDTH];
-    Access<T, WIDTH>::unpack(raw, value);
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-        total[i] += value[i];
 }
 
 /* Sums of chunks of pixels: blockIdx.x is the chunk, blockIdx.y a group of columns; partial (chunks,
